@@ -1,0 +1,3 @@
+//! One file a command: its options, and what it prints.
+
+pub mod train;

@@ -1,0 +1,75 @@
+//! Data sets: images by index, with their generative factors where these are known.
+
+pub mod sprites;
+
+use crate::{Error, Result, model::ImageShape};
+
+/// A generative factor of a labeled data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FactorInfo {
+    /// Its name, as in `rotation`.
+    pub name: &'static str,
+    /// How many values it takes: `0..size`.
+    pub size: usize,
+}
+
+/// Images addressable by index.
+pub trait Dataset: Send + Sync {
+    /// The name that `--dataset` takes.
+    fn name(&self) -> &str;
+
+    /// How many images there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Channels, height and width of every image.
+    fn image(&self) -> ImageShape;
+
+    /// Writes image `index` as bytes `(H, W, C)` into `pixels`.
+    fn render(&self, index: usize, pixels: &mut [u8]);
+
+    /// The generative factors; empty where the data has no labels.
+    fn factors(&self) -> &[FactorInfo];
+
+    /// The factor values of image `index`, one for each of [`Self::factors`].
+    fn factor_values(&self, index: usize) -> Vec<usize>;
+
+    /// The index of the image with these factor values, the inverse of [`Self::factor_values`].
+    fn index_of(&self, values: &[usize]) -> usize;
+
+    /// Images as bytes `(N, H, W, C)`.
+    fn batch(&self, indices: &[usize]) -> Vec<u8> {
+        let size = self.image().size();
+        let mut pixels = vec![0; indices.len() * size];
+        for (&index, image) in indices.iter().zip(pixels.chunks_exact_mut(size)) {
+            self.render(index, image);
+        }
+        pixels
+    }
+}
+
+/// Opens the data set that `--dataset` names.
+///
+/// # Errors
+/// The name is not known.
+pub fn open(name: &str) -> Result<Box<dyn Dataset>> {
+    match name {
+        "sprites" => Ok(Box::new(sprites::Sprites::new())),
+        _ => Err(Error::setting("dataset", name, "sprites")),
+    }
+}
+
+/// Whether image `index` is kept out of training, for calibration checks and reports: one in 64, by a hash of the index.
+///
+/// Sprites repeat (a square looks the same after a quarter turn), so a held-out sprite can have a twin in the training data.
+pub fn is_held_out(index: usize) -> bool {
+    // The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
+    let mut x = (index as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ (x >> 31)).is_multiple_of(64)
+}

@@ -1,0 +1,84 @@
+//! The one error type of the library: a variant for each kind of cause.
+
+use std::path::PathBuf;
+
+/// Result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong in training, export and evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused an operation on a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file's content is not what it should be.
+    #[error("{}: {field}: found {found}, expected {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The field or part.
+        field: String,
+        /// What is there.
+        found: String,
+        /// What should be there.
+        expected: String,
+    },
+    /// An output exists already and may not be overwritten.
+    #[error("{}: exists already; choose another path or pass --force to replace it", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A setting has a value that makes no sense.
+    #[error("{name} = {found}: expected {expected}")]
+    Setting {
+        /// The option or TOML key.
+        name: String,
+        /// Its value.
+        found: String,
+        /// The allowed values.
+        expected: String,
+    },
+    /// A loss stopped being a number.
+    #[error("step {step}: {term} is {value}; training stopped, the last good checkpoint is kept")]
+    NotFinite {
+        /// The optimizer step, from 1.
+        step: u64,
+        /// The loss term.
+        term: String,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// What was asked for cannot be done with this model or data set.
+    #[error("{0}")]
+    Unsupported(String),
+    /// candle refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// The runtime refused a model file.
+    #[error("{}: {reason}", path.display())]
+    Runtime {
+        /// The model file.
+        path: PathBuf,
+        /// The runtime's reason.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`, for use in `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// An [`Error::Setting`].
+    pub fn setting(name: &str, found: impl ToString, expected: &str) -> Self {
+        Self::Setting { name: name.into(), found: found.to_string(), expected: expected.into() }
+    }
+}

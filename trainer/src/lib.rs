@@ -1,0 +1,19 @@
+//! Trains disentangling autoencoders and prepares them for devices.
+//!
+//! The folders follow the way of a model: [`data`] → [`nn`] (layers and their operations) → [`objective`] (one
+//! file a system) → [`train`] (loop, checkpoints, logs) → [`model`] (a trained encoder and decoder, f32 or int8)
+//! → [`metrics`] (one file a metric), [`export`] (safetensors, ONNX), [`mod@quantize`] (int8) and [`viz`] (pictures).
+
+pub mod data;
+pub mod error;
+pub mod export;
+pub mod metrics;
+pub mod model;
+pub mod nn;
+pub mod objective;
+pub mod quantize;
+pub mod rng;
+pub mod train;
+pub mod viz;
+
+pub use error::{Error, Result};

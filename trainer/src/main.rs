@@ -1,0 +1,41 @@
+//! The workstation command `unbraid`.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Trains disentangling autoencoders and prepares them for devices.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model, or go on with a run.
+    Train(commands::train::Args),
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let result = match (cli.command, matches.subcommand()) {
+        (Command::Train(args), Some((_, matches))) => commands::train::run(args, matches),
+        (_, None) => unreachable!("clap asks for a subcommand"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let usage = matches!(error.downcast_ref(), Some(unbraid_trainer::Error::Setting { .. }));
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A trained encoder and decoder, whatever their arithmetic: f32 directories and int8 files behind one trait.
+
+pub mod architecture;
+
+use std::path::Path;
+
+pub use architecture::{Activation, Architecture, ImageShape, Layer, Shape};
+
+use crate::Result;
+
+/// Posterior parameters of a batch, row-major `(N, latents)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    /// Means of q(z|x).
+    pub mean: Vec<f32>,
+    /// Logarithms of the variances of q(z|x).
+    pub log_var: Vec<f32>,
+}
+
+/// Encodes images and decodes latents; what metrics, labels and pictures work on.
+pub trait Autoencoder: Sync {
+    /// Channels, height and width of the images.
+    fn image(&self) -> ImageShape;
+
+    /// The number of latents.
+    fn latents(&self) -> usize;
+
+    /// The posterior of each image; `images` are bytes `(N, H, W, C)`.
+    ///
+    /// # Errors
+    /// `images` is not a whole number of images, or the arithmetic failed.
+    fn encode(&self, images: &[u8]) -> Result<Posterior>;
+
+    /// The image of each latent vector; `latents` is `(N, latents)`, the result bytes `(N, H, W, C)`: the decoder's
+    /// probabilities times 255, rounded.
+    ///
+    /// # Errors
+    /// `latents` is not a whole number of vectors, or the arithmetic failed.
+    fn decode(&self, latents: &[f32]) -> Result<Vec<u8>>;
+}
+
+/// What is known of a latent after labeling; stored in `config.json` and in the int8 file's factor table.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Factor {
+    /// The latent that carries the factor.
+    pub latent: usize,
+    /// The factor's name; `z3` for latent 3 while nobody has named it.
+    pub name: String,
+    /// Low end of the useful range of the latent.
+    pub low: f32,
+    /// High end of the useful range of the latent.
+    pub high: f32,
+    /// The average of the latent's mean over the data.
+    pub center: f32,
+    /// The standard deviation of the latent's mean over the data.
+    pub scale: f32,
+    /// KL of the latent's posterior to the prior, nats, averaged over the data.
+    pub importance: f32,
+    /// The share of votes behind the name, 0 to 1; 0 for names nobody voted on.
+    pub agreement: f32,
+}
+
+/// Opens a model: a directory with `config.json` and `model.safetensors` (f32), or an int8 file.
+///
+/// # Errors
+/// There is no such thing, or it is damaged; the message names the file and the field.
+pub fn open(_path: &Path) -> Result<Box<dyn Autoencoder>> {
+    todo!()
+}

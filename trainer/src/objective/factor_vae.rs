@@ -1,0 +1,236 @@
+//! FactorVAE (Kim & Mnih 2018, arXiv 1802.05983), algorithm 2.
+//!
+//! The VAE pays γ times the total correlation of its latents, KL(q(z) || Π q(z_j)), which a discriminator D estimates by
+//! telling samples of q(z) from samples of the product of marginals (section 3, equation 3).
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Device, Tensor};
+use clap::Args;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Batch, Objective, Terms,
+    vae::{Vae, finite_terms},
+};
+use crate::{
+    Error, Result,
+    model::{Activation, Architecture, Layer},
+    nn::{Adam, AdamOptions, Init, Network},
+    rng::{self, Purpose},
+};
+
+/// Hyper-parameters of FactorVAE; the defaults are the paper's for sprites.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(default)]
+pub struct FactorVaeOptions {
+    /// Weight γ of the total correlation.
+    #[arg(long, default_value_t = FactorVaeOptions::default().gamma)]
+    pub gamma: f64,
+    /// Hidden layers of the discriminator: the paper's "6 layers" can mean 6 hidden ones, or 5 and the logits.
+    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_layers)]
+    pub discriminator_layers: usize,
+    /// Units in each hidden layer of the discriminator.
+    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_units)]
+    pub discriminator_units: usize,
+    /// Adam step size of the discriminator (1e-5 for 3D data in the paper).
+    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_learning_rate)]
+    pub discriminator_learning_rate: f64,
+    /// Adam's first decay for the discriminator.
+    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_beta1)]
+    pub discriminator_beta1: f64,
+    /// Adam's second decay for the discriminator.
+    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_beta2)]
+    pub discriminator_beta2: f64,
+}
+
+impl Default for FactorVaeOptions {
+    fn default() -> Self {
+        Self {
+            gamma: 35.0,
+            discriminator_layers: 6,
+            discriminator_units: 1000,
+            discriminator_learning_rate: 1e-4,
+            discriminator_beta1: 0.5,
+            discriminator_beta2: 0.9,
+        }
+    }
+}
+
+impl FactorVaeOptions {
+    /// Refuses values that make no sense.
+    pub fn validate(&self) -> Result<()> {
+        if !(self.gamma.is_finite() && self.gamma >= 0.0) {
+            return Err(Error::setting("gamma", self.gamma, "a finite number, 0 or more"));
+        }
+        if !(1..=16).contains(&self.discriminator_layers) {
+            return Err(Error::setting("discriminator_layers", self.discriminator_layers, "1 to 16"));
+        }
+        if !(1..=16_384).contains(&self.discriminator_units) {
+            return Err(Error::setting("discriminator_units", self.discriminator_units, "1 to 16384"));
+        }
+        let adam = self.discriminator_adam();
+        crate::train::config::validate_adam("discriminator_", &adam)
+    }
+
+    fn discriminator_adam(&self) -> AdamOptions {
+        AdamOptions {
+            learning_rate: self.discriminator_learning_rate,
+            beta1: self.discriminator_beta1,
+            beta2: self.discriminator_beta2,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+/// FactorVAE in training.
+#[derive(Debug)]
+pub struct FactorVae {
+    vae: Vae,
+    discriminator: Discriminator,
+    vae_optimizer: Adam,
+    gamma: f64,
+    seed: u64,
+}
+
+impl FactorVae {
+    /// Fresh networks and optimizers.
+    pub fn new(
+        architecture: &Architecture,
+        options: &FactorVaeOptions,
+        adam: AdamOptions,
+        init: Init,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let vae = Vae::new(architecture, init, seed, device)?;
+        Ok(Self {
+            vae_optimizer: Adam::new("vae", vae.variables(), adam)?,
+            vae,
+            discriminator: Discriminator::new(architecture.latents, options, seed, device)?,
+            gamma: options.gamma,
+            seed,
+        })
+    }
+
+    /// Noise for minibatch `which` (0 or 1) of a step.
+    fn noise(&self, like: &Tensor, step: u64, which: u64) -> Result<Tensor> {
+        let mut rng = rng::stream(self.seed, Purpose::Noise, 2 * step + which);
+        Ok(Tensor::from_vec(rng::normals(&mut rng, like.elem_count()), like.dims(), like.device())?)
+    }
+}
+
+impl Objective for FactorVae {
+    fn minibatches(&self) -> usize {
+        2
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Terms> {
+        let [x1, x2] = batch.images.as_slice() else {
+            return Err(Error::Unsupported("FactorVAE takes two minibatches a step".into()));
+        };
+        let step = batch.step;
+
+        // VAE: reconstruction + KL + γ·E[D(z)₀ - D(z)₁], the discriminator held fixed.
+        let q = self.vae.posterior(x1)?;
+        let z1 = q.sample(&self.noise(&q.mean, step, 0)?)?;
+        let reconstruction = self.vae.reconstruction_loss(&z1, x1)?;
+        let kl = q.kl()?;
+        let total_correlation = self.discriminator.total_correlation(&z1)?;
+        let loss = ((&reconstruction + &kl)? + (&total_correlation * self.gamma)?)?;
+        let mut terms = finite_terms(
+            step,
+            &[
+                ("loss", &loss),
+                ("reconstruction", &reconstruction),
+                ("kl", &kl),
+                ("total_correlation", &total_correlation),
+            ],
+        )?;
+        self.vae_optimizer.step(&loss.backward()?)?;
+
+        // Discriminator: z1 came from q(z); the second minibatch, each latent shuffled on its own, from Π q(z_j).
+        let q2 = self.vae.posterior_frozen(x2)?;
+        let z2 = q2.sample(&self.noise(&q2.mean, step, 1)?)?;
+        let permuted = permute_dims(&z2, self.seed, step)?;
+        terms.extend(self.discriminator.step(&z1.detach(), &permuted, step)?);
+        Ok(terms)
+    }
+
+    fn networks(&self) -> (&Network, &Network) {
+        (&self.vae.encoder, &self.vae.decoder)
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        let mut state = self.vae_optimizer.state();
+        state.extend(self.discriminator.optimizer.state());
+        state
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
+        self.vae_optimizer.restore(state, steps)?;
+        self.discriminator.optimizer.restore(state, steps)
+    }
+}
+
+/// The density-ratio estimator: an MLP with two logits, [0] "from q(z)" and [1] "from the product of marginals".
+#[derive(Debug)]
+pub struct Discriminator {
+    network: Network,
+    optimizer: Adam,
+}
+
+impl Discriminator {
+    /// A fresh discriminator for `latents` latents.
+    pub fn new(latents: usize, options: &FactorVaeOptions, seed: u64, device: &Device) -> Result<Self> {
+        let units = options.discriminator_units;
+        let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
+        let mut layers = vec![linear(latents, units, Activation::LeakyRelu(0.2))];
+        layers.resize(options.discriminator_layers, linear(units, units, Activation::LeakyRelu(0.2)));
+        layers.push(linear(units, 2, Activation::Identity));
+        let network = Network::new("discriminator", &layers, Init::He, seed, device)?;
+        let optimizer = Adam::new("discriminator", network.variables(), options.discriminator_adam())?;
+        Ok(Self { network, optimizer })
+    }
+
+    /// The estimate of the total correlation, E[D(z)₀ - D(z)₁], nats, for `z (N, latents)`; gradients reach z alone.
+    pub fn total_correlation(&self, z: &Tensor) -> Result<Tensor> {
+        let logits = self.network.forward_frozen(z)?;
+        Ok((logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?)?.mean_all()?)
+    }
+
+    /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)).
+    pub fn step(&mut self, z: &Tensor, permuted: &Tensor, step: u64) -> Result<Terms> {
+        let n = z.dim(0)?;
+        let logits = self.network.forward(&Tensor::cat(&[z, permuted], 0)?)?;
+        let log_probabilities = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
+        let joint = log_probabilities.narrow(0, 0, n)?.narrow(1, 0, 1)?.mean_all()?;
+        let marginals = log_probabilities.narrow(0, n, permuted.dim(0)?)?.narrow(1, 1, 1)?.mean_all()?;
+        let loss = ((joint + marginals)? * -0.5)?;
+        let right_joint = logits.narrow(0, 0, n)?.narrow(1, 0, 1)?.gt(&logits.narrow(0, 0, n)?.narrow(1, 1, 1)?)?;
+        let wrong_marginals =
+            logits.narrow(0, n, n)?.narrow(1, 0, 1)?.gt(&logits.narrow(0, n, n)?.narrow(1, 1, 1)?)?;
+        let share = |t: Tensor| t.to_dtype(candle_core::DType::F32)?.mean_all();
+        let accuracy = (((share(right_joint)? - share(wrong_marginals)?)? + 1.0)? * 0.5)?;
+        let terms = finite_terms(step, &[("discriminator_loss", &loss), ("discriminator_accuracy", &accuracy)])?;
+        self.optimizer.step(&loss.backward()?)?;
+        Ok(terms)
+    }
+}
+
+/// Shuffles every latent on its own across the batch (algorithm 1): `z (N, latents)` to a sample of Π q(z_j), without gradient.
+pub fn permute_dims(z: &Tensor, seed: u64, step: u64) -> Result<Tensor> {
+    let (n, latents) = z.dims2()?;
+    let mut rng = rng::stream(seed, Purpose::Permutation, step);
+    let mut rows: Vec<u32> = (0..n as u32).collect();
+    let mut source = vec![0; n * latents];
+    for latent in 0..latents {
+        rows.shuffle(&mut rng);
+        for (row, &from) in rows.iter().enumerate() {
+            source[row * latents + latent] = from;
+        }
+    }
+    let source = Tensor::from_vec(source, (n, latents), z.device())?;
+    Ok(z.detach().contiguous()?.gather(&source, 0)?)
+}

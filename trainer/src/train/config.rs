@@ -1,0 +1,189 @@
+//! The settings of a training run: one definition for the command line, TOML files and `config.toml`.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    model::Architecture,
+    nn::{AdamOptions, Init},
+    objective::factor_vae::FactorVaeOptions,
+};
+
+/// Every setting of a run. The defaults are those of Kim & Mnih 2018 for sprites.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(default)]
+pub struct TrainConfig {
+    /// What is minimized: factor-vae.
+    #[arg(long, default_value_t = TrainConfig::default().objective)]
+    pub objective: String,
+    /// The data: sprites.
+    #[arg(long, default_value_t = TrainConfig::default().dataset)]
+    pub dataset: String,
+    /// The networks: factor-vae-64 (gray) or factor-vae-64-rgb.
+    #[arg(long, default_value_t = TrainConfig::default().architecture)]
+    pub architecture: String,
+    /// Latent dimensions.
+    #[arg(long, default_value_t = TrainConfig::default().latents)]
+    pub latents: usize,
+    /// Images in a minibatch.
+    #[arg(long, default_value_t = TrainConfig::default().batch_size)]
+    pub batch_size: usize,
+    /// Optimizer steps to make in all.
+    #[arg(long, default_value_t = TrainConfig::default().steps)]
+    pub steps: u64,
+    /// Names every random number of the run.
+    #[arg(long, default_value_t = TrainConfig::default().seed)]
+    pub seed: u64,
+    /// Adam step size of the VAE.
+    #[arg(long, default_value_t = TrainConfig::default().learning_rate)]
+    pub learning_rate: f64,
+    /// Adam's first decay for the VAE.
+    #[arg(long, default_value_t = TrainConfig::default().beta1)]
+    pub beta1: f64,
+    /// Adam's second decay for the VAE.
+    #[arg(long, default_value_t = TrainConfig::default().beta2)]
+    pub beta2: f64,
+    /// Initial weights of the VAE.
+    #[arg(long, value_enum, default_value_t = TrainConfig::default().init)]
+    pub init: Init,
+    /// FactorVAE's own settings.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub factor_vae: FactorVaeOptions,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value_t = TrainConfig::default().device)]
+    pub device: String,
+    /// CPU threads; 0 takes all cores.
+    #[arg(long, default_value_t = TrainConfig::default().threads)]
+    pub threads: usize,
+    /// Steps between two lines of metrics.jsonl.
+    #[arg(long, default_value_t = TrainConfig::default().log_every)]
+    pub log_every: u64,
+    /// Steps between two sample sheets.
+    #[arg(long, default_value_t = TrainConfig::default().sample_every)]
+    pub sample_every: u64,
+    /// Steps between two checkpoints.
+    #[arg(long, default_value_t = TrainConfig::default().checkpoint_every)]
+    pub checkpoint_every: u64,
+    /// Checkpoints to keep, the newest ones; at least 2, so that one damaged file costs no run.
+    #[arg(long, default_value_t = TrainConfig::default().keep_checkpoints)]
+    pub keep_checkpoints: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            objective: "factor-vae".into(),
+            dataset: "sprites".into(),
+            architecture: "factor-vae-64".into(),
+            latents: 10,
+            batch_size: 64,
+            steps: 300_000,
+            seed: 0,
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            init: Init::He,
+            factor_vae: FactorVaeOptions::default(),
+            device: "auto".into(),
+            threads: 0,
+            log_every: 50,
+            sample_every: 1000,
+            checkpoint_every: 1000,
+            keep_checkpoints: 2,
+        }
+    }
+}
+
+/// Keys that say where and how often, not what is trained: they may change between a run and its continuation.
+const CHANGEABLE: [&str; 7] =
+    ["steps", "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"];
+
+impl TrainConfig {
+    /// The settings as a flat TOML table.
+    pub fn to_table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::Unsupported(format!("settings as TOML: {e}")))
+    }
+
+    /// The settings in `table`, defaults for the rest.
+    ///
+    /// # Errors
+    /// A key is not known or has the wrong type.
+    pub fn from_table(table: toml::Table) -> Result<Self> {
+        let known = Self::default().to_table()?;
+        for (key, value) in &table {
+            let Some(default) = known.get(key) else {
+                let mut keys: Vec<_> = known.keys().map(String::as_str).collect();
+                keys.sort_unstable();
+                return Err(Error::setting(key, value, &format!("one of the keys {}", keys.join(", "))));
+            };
+            let number = value.is_integer() && default.is_float();
+            if !(default.same_type(value) || number) {
+                return Err(Error::setting(key, value, &format!("a value of type {}", default.type_str())));
+            }
+        }
+        table.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
+    }
+
+    /// Whether `key` may change when a run is resumed.
+    pub fn changeable(key: &str) -> bool {
+        CHANGEABLE.contains(&key)
+    }
+
+    /// The networks, checked.
+    pub fn architecture(&self) -> Result<Architecture> {
+        Architecture::preset(&self.architecture, self.latents)
+    }
+
+    /// Adam's settings for the VAE.
+    pub fn adam(&self) -> AdamOptions {
+        AdamOptions { learning_rate: self.learning_rate, beta1: self.beta1, beta2: self.beta2, epsilon: 1e-8 }
+    }
+
+    /// Refuses values that make no sense, by name.
+    pub fn validate(&self) -> Result<()> {
+        if self.objective != "factor-vae" {
+            return Err(Error::setting("objective", &self.objective, "factor-vae"));
+        }
+        self.architecture()?;
+        // One image has no other to be shuffled with.
+        if !(2..=65_536).contains(&self.batch_size) {
+            return Err(Error::setting("batch_size", self.batch_size, "2 to 65536"));
+        }
+        for (name, value) in [
+            ("steps", self.steps),
+            ("log_every", self.log_every),
+            ("sample_every", self.sample_every),
+            ("checkpoint_every", self.checkpoint_every),
+        ] {
+            if value == 0 {
+                return Err(Error::setting(name, value, "1 or more"));
+            }
+        }
+        if self.keep_checkpoints < 2 {
+            return Err(Error::setting("keep_checkpoints", self.keep_checkpoints, "2 or more"));
+        }
+        if i64::try_from(self.seed).is_err() {
+            return Err(Error::setting("seed", self.seed, "below 2^63, which is what TOML can hold"));
+        }
+        if self.threads > 1024 {
+            return Err(Error::setting("threads", self.threads, "0 (all cores) to 1024"));
+        }
+        validate_adam("", &self.adam())?;
+        self.factor_vae.validate()
+    }
+}
+
+/// Refuses step sizes and decays that make no sense; `prefix` leads the names of the settings.
+pub(crate) fn validate_adam(prefix: &str, adam: &AdamOptions) -> Result<()> {
+    if !(adam.learning_rate > 0.0 && adam.learning_rate <= 1.0) {
+        return Err(Error::setting(&format!("{prefix}learning_rate"), adam.learning_rate, "above 0, at most 1"));
+    }
+    for (name, beta) in [("beta1", adam.beta1), ("beta2", adam.beta2)] {
+        if !(0.0..1.0).contains(&beta) {
+            return Err(Error::setting(&format!("{prefix}{name}"), beta, "0 or more, below 1"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Files that are either whole or not there.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result};
+
+/// Writes `bytes` beside `path`, flushes them to the disk and renames: a reader sees the old file or the new one.
+///
+/// # Errors
+/// The folder cannot be written or the disk is full; then `path` is as it was and nothing is left beside it.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = parent(path);
+    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".unbraid-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask takes its share, as for any new file.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(&folder).map_err(Error::io(path))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
+    file.persist(path).map_err(|e| Error::Io { path: path.into(), source: e.error })?;
+    sync_folder(&folder)
+}
+
+/// Refuses to go on where `path` exists, unless `force`.
+///
+/// # Errors
+/// [`Error::Exists`].
+pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(Error::Exists { path: path.into() });
+    }
+    Ok(())
+}
+
+/// The folder that `path` lies in.
+pub fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.into(),
+        _ => ".".into(),
+    }
+}
+
+/// Makes a rename in `folder` durable.
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Only Unix lets a folder be opened and flushed.
+    if cfg!(unix) {
+        fs::File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/file");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert!(refuse_existing(&path, true).is_ok());
+        let error = refuse_existing(&path, false).unwrap_err().to_string();
+        assert!(error.contains("new/file") && error.contains("--force"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = write_atomic(&file.join("below"), b"x").unwrap_err().to_string();
+        assert!(error.contains("file"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        // /dev/full takes no byte; a rename onto it is not tried, the write itself fails.
+        let error = fs::File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    }
+}

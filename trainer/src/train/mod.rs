@@ -1,0 +1,9 @@
+//! The training run: settings, loop, checkpoints, logs.
+
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+pub mod files;
+pub mod loader;
+pub mod run;
+pub mod tensorboard;
