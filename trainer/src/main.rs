@@ -18,6 +18,16 @@ struct Cli {
 enum Command {
     /// Train a model, or go on with a run.
     Train(commands::train::Args),
+    /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
+    Export(commands::export::Args),
+    /// Make an int8 file of a model directory and report what it costs.
+    Quantize(commands::quantize::Args),
+    /// Measure a model: reconstruction, KL, active latents, FactorVAE scores.
+    Evaluate(commands::evaluate::Args),
+    /// Name each active latent after the factor that it follows.
+    Label(commands::label::Args),
+    /// Draw what each latent changes.
+    Traverse(commands::traverse::Args),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +38,11 @@ fn main() -> ExitCode {
     };
     let result = match (cli.command, matches.subcommand()) {
         (Command::Train(args), Some((_, matches))) => commands::train::run(args, matches),
+        (Command::Export(args), _) => commands::export::run(args),
+        (Command::Quantize(args), _) => commands::quantize::run(args),
+        (Command::Evaluate(args), _) => commands::evaluate::run(args),
+        (Command::Label(args), _) => commands::label::run(args),
+        (Command::Traverse(args), _) => commands::traverse::run(args),
         (_, None) => unreachable!("clap asks for a subcommand"),
     };
     match result {

@@ -1,3 +1,48 @@
 //! One file a command: its options, and what it prints.
 
+pub mod evaluate;
+pub mod export;
+pub mod label;
+pub mod quantize;
 pub mod train;
+pub mod traverse;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use unbraid_trainer::{
+    data::{self, Dataset},
+    metrics::{self, Evaluation, Options},
+    model::{Autoencoder, Model},
+};
+
+/// The data set that `name` asks for, else the one that `model` was trained on.
+fn dataset_of(model: &Model, name: Option<&str>) -> Result<Box<dyn Dataset>> {
+    let trained_on = model.dataset()?;
+    let name = name.or(trained_on.as_deref()).context("the model does not say what it was trained on; pass --dataset")?;
+    Ok(data::open(name)?)
+}
+
+/// [`metrics::evaluate`] behind a progress bar.
+fn evaluate_with_bar(model: &dyn Autoencoder, dataset: &dyn Dataset, options: &Options) -> Result<Evaluation> {
+    let bar = progress_bar(0, "{bar:30} {pos}/{len} images, ETA {eta}");
+    let evaluation = metrics::evaluate(model, dataset, options, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    Ok(evaluation)
+}
+
+/// A bar of `length` steps that looks as `template` says.
+fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    // A template that does not parse shows the standard bar: looks are not worth failing for.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
+
+/// The file's extension in lower case.
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase()
+}

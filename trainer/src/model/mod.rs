@@ -1,11 +1,13 @@
 //! A trained encoder and decoder, whatever their arithmetic: f32 directories and int8 files behind one trait.
 
 pub mod architecture;
-
-use std::path::Path;
+mod f32;
+mod int8;
+mod open;
 
 pub use architecture::{Activation, Architecture, ImageShape, Layer, Shape};
 
+pub use self::{f32::F32Model, int8::Int8Model, open::{Model, open}};
 use crate::Result;
 
 /// Posterior parameters of a batch, row-major `(N, latents)`.
@@ -61,10 +63,10 @@ pub struct Factor {
     pub agreement: f32,
 }
 
-/// Opens a model: a directory with `config.json` and `model.safetensors` (f32), or an int8 file.
-///
-/// # Errors
-/// There is no such thing, or it is damaged; the message names the file and the field.
-pub fn open(_path: &Path) -> Result<Box<dyn Autoencoder>> {
-    todo!()
+impl Factor {
+    /// Latent `latent` while nothing is known of it: two standard deviations of the prior each way.
+    pub fn unnamed(latent: usize) -> Self {
+        let name = format!("z{latent}");
+        Self { latent, name, low: -2.0, high: 2.0, center: 0.0, scale: 1.0, importance: 0.0, agreement: 0.0 }
+    }
 }

@@ -122,6 +122,11 @@ impl Network {
         })
     }
 
+    /// Its name, which leads the names of its weights.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The layers.
     pub fn layers(&self) -> &[Layer] {
         &self.layers

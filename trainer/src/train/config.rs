@@ -126,6 +126,19 @@ impl TrainConfig {
         table.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
     }
 
+    /// The command line that trains to `steps` with these settings, without what changes nothing in the result.
+    pub fn command_line(&self, steps: u64) -> Result<String> {
+        let defaults = Self::default().to_table()?;
+        let mut words = format!("unbraid train --steps {steps}");
+        for (key, value) in self.to_table()? {
+            if defaults.get(&key) != Some(&value) && !Self::changeable(&key) {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                words.push_str(&format!(" --{} {value}", key.replace('_', "-")));
+            }
+        }
+        Ok(words)
+    }
+
     /// Whether `key` may change when a run is resumed.
     pub fn changeable(key: &str) -> bool {
         CHANGEABLE.contains(&key)

@@ -6,4 +6,5 @@ pub mod device;
 pub mod files;
 pub mod loader;
 pub mod run;
+mod samples;
 pub mod tensorboard;

@@ -23,10 +23,12 @@ use super::{
     device,
     files::write_atomic,
     loader::{Draw, Loader},
+    samples::Samples,
     tensorboard::EventWriter,
 };
 use crate::{
     Error, Result, data,
+    export::{self, Extras},
     objective::{Objective, Terms, factor_vae::FactorVae},
 };
 
@@ -139,6 +141,7 @@ impl Run {
         };
 
         let mut metrics = Metrics::open(&self.folder, start)?;
+        let samples = Samples::new(&self.folder, &*dataset, &architecture, config.seed, &device);
         let draw = Draw { seed: config.seed, minibatches: objective.minibatches(), batch_size: config.batch_size };
         std::thread::scope(|scope| {
             let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, &device);
@@ -148,15 +151,22 @@ impl Run {
                 if step.is_multiple_of(config.log_every) || last {
                     metrics.write(step, &terms)?;
                 }
+                if step.is_multiple_of(config.sample_every) || last {
+                    samples.write(step, &*objective, &mut metrics.events)?;
+                }
                 if step.is_multiple_of(config.checkpoint_every) || last {
                     metrics.flush()?;
                     checkpoint::save(&checkpoints, step, &objective.state(), config.keep_checkpoints)?;
                 }
                 tell(Event::Step { step, terms: &terms });
             }
-            Ok(())
-        })
-        .map(|()| start.max(config.steps))
+            Ok::<_, Error>(())
+        })?;
+
+        let trained = export::model_of_run(&self.folder, |_| {})?;
+        let extras = Extras { command: Some(trained.command), ..Extras::default() };
+        export::write(&self.folder.join("model"), &trained.config, &trained.weights, &extras, true)?;
+        Ok(trained.config.steps)
     }
 }
 

@@ -94,8 +94,8 @@ impl EventWriter {
     }
 }
 
-/// Creates `events.out.tfevents.SECONDS.HOST.PID`. TensorBoard reads the files of a folder in the order of their names, so
-/// a new one is always a second later than those that are there.
+/// Creates `events.out.tfevents.SECONDS.HOST.PID`. TensorBoard reads the files of a folder in the order of their names,
+/// so a new one is always a second later than those that are there.
 fn create_file(dir: &Path) -> Result<(PathBuf, File)> {
     const PREFIX: &str = "events.out.tfevents.";
     let seconds_of = |name: &str| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u64>().ok();
@@ -247,7 +247,8 @@ mod tests {
         assert_eq!(steps, [0, 1, 1, 2, 2]);
         assert!(events.iter().all(|e| e.wall_time > 1.7e9));
         let what: Vec<_> = events.into_iter().map(|e| e.what.unwrap()).collect();
-        let summary = |tag: &str, value| What::Summary(Summary { value: vec![SummaryValue { tag: tag.into(), value }] });
+        let summary =
+            |tag: &str, value| What::Summary(Summary { value: vec![SummaryValue { tag: tag.into(), value }] });
         assert_eq!(what[0], What::FileVersion("brain.Event:2".into()));
         assert_eq!(what[1], What::SessionLog(SessionLog { status: 1 }));
         assert_eq!(what[2], summary("loss/total", Some(Value::SimpleValue(0.5))));

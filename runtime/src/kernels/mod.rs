@@ -1,0 +1,51 @@
+//! The arithmetic of `docs/format.md`, section 5, one output row at a time.
+//!
+//! This portable implementation is the specification for any other. Activations and weights are int8 in memory of
+//! bytes, accumulators int32; all shapes are channels last.
+
+mod convolution;
+mod dot;
+mod linear;
+mod requantize;
+mod resample;
+
+use crate::layer::{Layer, LayerKind};
+
+/// The input of a layer: a ring buffer of whole rows, `(W, C)` each. Row y lies in slot y mod slots.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of a row.
+    pub(crate) row_bytes: usize,
+    /// Rows of the whole input.
+    pub(crate) height: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Row `y`; `None` above and below the image.
+    #[inline]
+    fn row(&self, y: isize) -> Option<&'a [u8]> {
+        let y = usize::try_from(y).ok().filter(|y| *y < self.height)?;
+        let slots = self.bytes.len() / self.row_bytes.max(1);
+        let start = y % slots.max(1) * self.row_bytes;
+        self.bytes.get(start..start + self.row_bytes)
+    }
+}
+
+/// Computes row `y` of a layer's output. `latents`: the input is int16.
+pub(crate) fn run_row(
+    layer: &Layer<'_>,
+    latents: bool,
+    y: usize,
+    input: Rows<'_>,
+    scratch: &mut [u8],
+    output: &mut [u8],
+) {
+    match layer.kind {
+        LayerKind::Conv2d => convolution::conv2d_row(layer, y, input, scratch, output),
+        LayerKind::ConvTranspose2d => convolution::conv_transpose2d_row(layer, y, input, scratch, output),
+        LayerKind::Linear => linear::linear_row(layer, latents, y, input.bytes, scratch, output),
+        LayerKind::UpsampleNearest => resample::upsample_nearest_row(layer, y, input, output),
+        LayerKind::MaxPool => resample::max_pool_row(layer, y, input, output),
+    }
+}

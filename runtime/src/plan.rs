@@ -1,0 +1,262 @@
+//! A layer record as numbers, and the working memory that a network of them needs.
+//!
+//! The compiler can evaluate all of it, so that firmware knows its memory from the file it embeds.
+
+use crate::format::{self, RECORD_BYTES, header, i8_at, kind, layer, output, size8_at, size16_at, u8_at, u32_at, wide};
+
+/// Most bytes of a convolution's patch that are gathered at a time, unless one kernel row is longer.
+const PATCH_BYTES: usize = 256;
+/// Most features of a linear layer that are accumulated at a time.
+pub(crate) const LINEAR_BLOCK: usize = 64;
+/// Bytes of an element of the encoder's input.
+pub(crate) const PIXEL_BYTES: u64 = 1;
+/// Bytes of an element of the decoder's input, an int16.
+pub(crate) const LATENT_BYTES: u64 = 2;
+/// Bytes of a 32-bit accumulator, bias or multiplier.
+pub(crate) const WORD_BYTES: usize = 4;
+
+/// A layer record as in the file. Pairs are (vertical, horizontal), shapes `(H, W, C)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record {
+    pub(crate) kind: u8,
+    pub(crate) output: u8,
+    pub(crate) shift: u8,
+    pub(crate) flags: u8,
+    pub(crate) input_shape: [usize; 3],
+    pub(crate) output_shape: [usize; 3],
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
+    pub(crate) input_zero_point: i8,
+    pub(crate) output_zero_point: i8,
+    pub(crate) minimum: i8,
+    pub(crate) maximum: i8,
+    pub(crate) table_length: usize,
+    pub(crate) weight: u32,
+    pub(crate) bias: u32,
+    pub(crate) multiplier: u32,
+    pub(crate) negative_multiplier: u32,
+    pub(crate) table: u32,
+}
+
+impl Record {
+    /// Reads a record from its 64 bytes.
+    pub(crate) const fn read(bytes: &[u8]) -> Record {
+        Record {
+            kind: u8_at(bytes, layer::KIND),
+            output: u8_at(bytes, layer::OUTPUT),
+            shift: u8_at(bytes, layer::SHIFT),
+            flags: u8_at(bytes, layer::FLAGS),
+            input_shape: shape_at(bytes, layer::INPUT_SHAPE),
+            output_shape: shape_at(bytes, layer::OUTPUT_SHAPE),
+            kernel: pair_at(bytes, layer::KERNEL),
+            stride: pair_at(bytes, layer::STRIDE),
+            padding: pair_at(bytes, layer::PADDING),
+            input_zero_point: i8_at(bytes, layer::INPUT_ZERO_POINT),
+            output_zero_point: i8_at(bytes, layer::OUTPUT_ZERO_POINT),
+            minimum: i8_at(bytes, layer::MINIMUM),
+            maximum: i8_at(bytes, layer::MAXIMUM),
+            table_length: size16_at(bytes, layer::TABLE_LENGTH),
+            weight: u32_at(bytes, layer::WEIGHT),
+            bias: u32_at(bytes, layer::BIAS),
+            multiplier: u32_at(bytes, layer::MULTIPLIER),
+            negative_multiplier: u32_at(bytes, layer::NEGATIVE_MULTIPLIER),
+            table: u32_at(bytes, layer::TABLE),
+        }
+    }
+
+    /// Whether the layer waits for its whole input.
+    const fn needs_all_rows(&self) -> bool {
+        self.kind == kind::LINEAR
+    }
+
+    /// Input rows that the layer has to see at once: the slots of its ring buffer.
+    pub(crate) const fn ring_rows(&self) -> usize {
+        let [height, _, _] = self.input_shape;
+        let [kernel, _] = self.kernel;
+        let [stride, _] = self.stride;
+        let window = match self.kind {
+            kind::CONV2D | kind::MAX_POOL => kernel,
+            kind::CONV_TRANSPOSE2D => taps(kernel, stride, 0),
+            kind::UPSAMPLE_NEAREST => 1,
+            _ => height,
+        };
+        smaller(window, height)
+    }
+
+    /// Bytes of scratch for one output row: a patch of the input and the accumulators.
+    const fn scratch_bytes(&self) -> u64 {
+        let [_, _, in_channels] = self.input_shape;
+        let [_, out_width, out_channels] = self.output_shape;
+        let [kernel_height, kernel_width] = self.kernel;
+        let [stride_height, stride_width] = self.stride;
+        let (taps_height, taps_width) = match self.kind {
+            kind::CONV2D => (kernel_height, kernel_width),
+            kind::CONV_TRANSPOSE2D => (taps(kernel_height, stride_height, 0), taps(kernel_width, stride_width, 0)),
+            kind::LINEAR => {
+                let features = wide(out_width).saturating_mul(wide(out_channels));
+                let block = if features < wide(LINEAR_BLOCK) { features } else { wide(LINEAR_BLOCK) };
+                return block.saturating_mul(wide(WORD_BYTES));
+            }
+            _ => return 0,
+        };
+        let row = wide(taps_width).saturating_mul(wide(in_channels));
+        let patch = row.saturating_mul(wide(patch_rows(taps_height, row)));
+        patch.saturating_add(wide(out_channels).saturating_mul(wide(WORD_BYTES)))
+    }
+}
+
+/// Kernel rows whose patch, `row` bytes each, is gathered at a time.
+const fn patch_rows(taps: usize, row: u64) -> usize {
+    let mut rows = 1;
+    while rows < taps && row.saturating_mul(wide(rows).saturating_add(1)) <= wide(PATCH_BYTES) {
+        rows = rows.saturating_add(1);
+    }
+    rows
+}
+
+/// Kernel rows (or columns) of a transposed convolution that reach outputs of phase `phase`.
+pub(crate) const fn taps(kernel: usize, stride: usize, phase: usize) -> usize {
+    if stride == 0 { 0 } else { kernel.saturating_sub(phase).div_ceil(stride) }
+}
+
+const fn smaller(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+const fn pair_at(bytes: &[u8], at: usize) -> [usize; 2] {
+    [size8_at(bytes, at), size8_at(bytes, at.saturating_add(1))]
+}
+
+const fn shape_at(bytes: &[u8], at: usize) -> [usize; 3] {
+    [size16_at(bytes, at), size16_at(bytes, at.saturating_add(2)), size16_at(bytes, at.saturating_add(4))]
+}
+
+/// The 64 bytes of the plan's record `index`, the header counted as record 0.
+pub(crate) const fn record(plan: &[u8], index: usize) -> &[u8] {
+    let rest = format::from_byte(plan, index.saturating_mul(RECORD_BYTES));
+    match rest.split_at_checked(RECORD_BYTES) {
+        Some((record, _)) => record,
+        None => &[],
+    }
+}
+
+/// Where the row buffers of a network lie: one before each layer, one after the last.
+///
+/// A linear layer waits for its whole input. Once that has arrived, all buffers before it are dead, and only then those
+/// behind it come to life. So buffers form stages, each from a linear layer's input to the next one's; a stage is alive
+/// together with the first buffer of the next, and may share memory with the others. Stages are laid out from the two
+/// ends of the arena in turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rings {
+    from_end: bool,
+    /// Bytes of the current stage.
+    used: u64,
+    /// Most bytes alive at a time so far.
+    peak: u64,
+}
+
+impl Rings {
+    pub(crate) const fn new() -> Rings {
+        Rings { from_end: false, used: 0, peak: 0 }
+    }
+
+    /// Adds the buffer before a layer, whose elements have `element` bytes.
+    pub(crate) const fn add_input(self, record: &Record, element: u64) -> Rings {
+        let bytes = input_bytes(record, element);
+        if record.needs_all_rows() {
+            let both = self.add(bytes);
+            Rings { from_end: !self.from_end, used: bytes, peak: both.peak }
+        } else {
+            self.add(bytes)
+        }
+    }
+
+    /// Adds the buffer after the last layer, one row.
+    pub(crate) const fn add_output(self, record: &Record) -> Rings {
+        self.add(output_row_bytes(record))
+    }
+
+    const fn add(self, bytes: u64) -> Rings {
+        let used = self.used.saturating_add(bytes);
+        Rings { used, peak: if used > self.peak { used } else { self.peak }, ..self }
+    }
+
+    /// Offset of the buffer added last, `bytes` long, in an area of `total` bytes.
+    pub(crate) const fn offset(&self, bytes: u64, total: u64) -> u64 {
+        if self.from_end { total.saturating_sub(self.used) } else { self.used.saturating_sub(bytes) }
+    }
+}
+
+/// Bytes of the buffer before a layer, from the bytes of an element.
+pub(crate) const fn input_bytes(record: &Record, element: u64) -> u64 {
+    let [_, width, channels] = record.input_shape;
+    wide(width).saturating_mul(wide(channels)).saturating_mul(wide(record.ring_rows())).saturating_mul(element)
+}
+
+/// Bytes of one output row: codes are int16, all else bytes.
+pub(crate) const fn output_row_bytes(record: &Record) -> u64 {
+    let [_, width, channels] = record.output_shape;
+    let element = if record.output == output::CODE { 2 } else { 1 };
+    wide(width).saturating_mul(wide(channels)).saturating_mul(element)
+}
+
+/// The working memory of one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Bytes of patch and accumulators, first in the arena.
+    pub(crate) scratch: u64,
+    /// Bytes of row buffers, behind it.
+    pub(crate) rings: u64,
+}
+
+impl Need {
+    /// The need of `layers` layers whose records start at record `first` of the plan; `element` bytes are an element
+    /// of the first layer's input.
+    pub(crate) const fn of(plan: &[u8], first: usize, layers: usize, element: u64) -> Need {
+        let mut need = Need { scratch: 0, rings: 0 };
+        let mut rings = Rings::new();
+        let mut index = 0;
+        while index < layers {
+            let layer = Record::read(record(plan, first.saturating_add(index)));
+            rings = rings.add_input(&layer, if index == 0 { element } else { 1 });
+            if layer.scratch_bytes() > need.scratch {
+                need.scratch = layer.scratch_bytes();
+            }
+            index = index.saturating_add(1);
+            if index == layers {
+                rings = rings.add_output(&layer);
+            }
+        }
+        need.rings = rings.peak;
+        need
+    }
+
+    pub(crate) const fn total(&self) -> u64 {
+        self.scratch.saturating_add(self.rings)
+    }
+}
+
+/// Needs of the encoder and decoder of a file whose plan is there; only the magic is checked.
+pub(crate) const fn needs(file: &[u8]) -> Option<(Need, Need)> {
+    let Some(start) = format::data_start(file) else { return None };
+    let plan = format::from_byte(file, start);
+    let mut index = 0;
+    while index < format::MAGIC.len() {
+        if u8_at(plan, index) != u8_at(&format::MAGIC, index) {
+            return None;
+        }
+        index = index.saturating_add(1);
+    }
+    let encoder = size16_at(plan, header::ENCODER_LAYERS);
+    let decoder = size16_at(plan, header::DECODER_LAYERS);
+    if encoder > format::MAX_LAYERS || decoder > format::MAX_LAYERS {
+        return None;
+    }
+    let records = encoder.saturating_add(decoder).saturating_add(1);
+    if plan.len() < records.saturating_mul(RECORD_BYTES) {
+        return None;
+    }
+    let decoder = Need::of(plan, encoder.saturating_add(1), decoder, LATENT_BYTES);
+    Some((Need::of(plan, 1, encoder, PIXEL_BYTES), decoder))
+}

@@ -1,0 +1,75 @@
+//! `unbraid label`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use unbraid::writer::{FactorSpec, with_factors};
+use unbraid_trainer::{
+    Error, export,
+    metrics::{Options, Protocol, apply_names},
+    model::{self, Factor, Int8Model, Model},
+    train::files::write_atomic,
+};
+
+use super::{dataset_of, evaluate_with_bar};
+
+/// Options of `unbraid label`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// An f32 model directory or an int8 file; its factor table is replaced.
+    model: PathBuf,
+    /// Name a latent by hand; may be repeated.
+    #[arg(long = "name", value_name = "LATENT=NAME", value_parser = parse_name)]
+    names: Vec<(usize, String)>,
+    /// Images to find ranges and scales with.
+    #[arg(long, default_value_t = Options::default().samples)]
+    samples: usize,
+    /// Names all draws.
+    #[arg(long, default_value_t = Options::default().seed)]
+    seed: u64,
+    /// The data; the model's own if not given.
+    #[arg(long)]
+    dataset: Option<String>,
+}
+
+fn parse_name(text: &str) -> std::result::Result<(usize, String), String> {
+    let (latent, name) = text.split_once('=').ok_or("expected LATENT=NAME, as in 3=rotation")?;
+    let latent = latent.parse().map_err(|_| format!("latent {latent:?}: expected a number"))?;
+    Ok((latent, name.into()))
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let model = model::open(&args.model)?;
+    let dataset = dataset_of(&model, args.dataset.as_deref())?;
+    let protocols = vec![Protocol::PAPER];
+    let options = Options { seed: args.seed, samples: args.samples, protocols, ..Options::default() };
+    let evaluation = evaluate_with_bar(model.autoencoder(), &*dataset, &options)?;
+    let mut factors = evaluation.factors;
+    apply_names(&mut factors, &args.names)?;
+
+    match model {
+        Model::F32 { mut config, .. } => {
+            config.factors = factors.clone();
+            export::write_config(&args.model, &config)?;
+            let int8 = args.model.join(export::INT8);
+            if int8.exists() {
+                relabel(&Int8Model::open(&int8)?, &int8, &factors)?;
+                println!("{}: the same names", int8.display());
+            }
+        }
+        Model::Int8(int8) => relabel(&int8, &args.model, &factors)?,
+    }
+    println!("latent  name             KL     low    high  agreement");
+    for Factor { latent, name, low, high, importance, agreement, .. } in &factors {
+        println!("{latent:>6}  {name:<12}  {importance:>5.2}  {low:>6.2}  {high:>6.2}  {:>8.0} %", 100.0 * agreement);
+    }
+    Ok(())
+}
+
+/// Replaces the factor table of an int8 file.
+fn relabel(model: &Int8Model, path: &std::path::Path, factors: &[Factor]) -> Result<()> {
+    let table: Vec<FactorSpec> = factors.iter().cloned().map(FactorSpec::from).collect();
+    let refused = |e: unbraid::writer::WriteError| Error::Runtime { path: path.into(), reason: e.to_string() };
+    write_atomic(path, &with_factors(model.bytes(), &table).map_err(refused)?)?;
+    Ok(())
+}

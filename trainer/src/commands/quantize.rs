@@ -1,0 +1,93 @@
+//! `unbraid quantize`
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Result, bail};
+use unbraid_trainer::{
+    model::{self, Autoencoder, Int8Model, Model},
+    quantize::{self, Options, calibrate::Calibration, report::compare},
+    train::files::{refuse_existing, write_atomic},
+};
+
+use super::dataset_of;
+
+/// Options of `unbraid quantize`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The f32 model directory.
+    model: PathBuf,
+    /// The int8 file to write.
+    #[arg(short, long)]
+    output: PathBuf,
+    /// How the ranges of activations are chosen.
+    #[arg(long, value_enum, default_value_t = Options::default().calibration)]
+    calibration: Calibration,
+    /// Images to choose them from.
+    #[arg(long, default_value_t = Options::default().images)]
+    images: usize,
+    /// Draws the images.
+    #[arg(long, default_value_t = Options::default().seed)]
+    seed: u64,
+    /// Leave biases as they are instead of making up for the average error of rounded weights.
+    #[arg(long)]
+    no_bias_correction: bool,
+    /// The data; the model's own if not given.
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Held-out images to compare int8 and f32 on.
+    #[arg(long, default_value_t = 1000)]
+    compare: usize,
+    /// Write nothing if the round trip comes out worse than this, dB against f32.
+    #[arg(long, value_name = "DB")]
+    min_psnr: Option<f64>,
+    /// Also write the comparison as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Replace existing outputs.
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    for path in [Some(&args.output), args.report.as_ref()].into_iter().flatten() {
+        refuse_existing(path, args.force)?;
+    }
+    let opened = model::open(&args.model)?;
+    let dataset = dataset_of(&opened, args.dataset.as_deref())?;
+    let Model::F32 { model, config } = opened else {
+        bail!("{}: this is an int8 file already; expected an f32 model directory", args.model.display());
+    };
+    let metadata = BTreeMap::from([
+        ("architecture".into(), config.architecture.name.clone()),
+        ("dataset".into(), config.dataset.clone()),
+        ("format".into(), "unbraid-int8".into()),
+        ("objective".into(), config.objective.clone()),
+        ("seed".into(), config.seed.to_string()),
+        ("steps".into(), config.steps.to_string()),
+    ]);
+    let options = Options {
+        calibration: args.calibration,
+        images: args.images,
+        seed: args.seed,
+        correct_bias: !args.no_bias_correction,
+    };
+    let bytes = quantize::quantize(&model, &*dataset, &config.factors, metadata, &options)?;
+    let int8 = Int8Model::new(bytes, &args.output)?;
+    let report = compare(&model, &int8, &*dataset, args.compare, args.seed)?;
+    println!("{report}");
+    if let Some(least) = args.min_psnr.filter(|&least| !(report.psnr >= least)) {
+        bail!("{}: not written: PSNR {:.2} dB, at least {least} dB asked for", args.output.display(), report.psnr);
+    }
+    write_atomic(&args.output, int8.bytes())?;
+    println!(
+        "{}: {} bytes, {} latents, {} named factors",
+        args.output.display(),
+        int8.bytes().len(),
+        int8.latents(),
+        int8.factors()?.len()
+    );
+    if let Some(path) = args.report {
+        write_atomic(&path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Trained models as files: the model directory (`config.json`, `model.safetensors`, `README.md`) and ONNX.
+//!
+//! [`write`] makes a directory in the layout of the Hugging Face Hub, [`read`] checks one and loads it.
+
+mod card;
+#[cfg(feature = "onnx")]
+pub mod check;
+mod config;
+mod directory;
+#[cfg(test)]
+mod fixture;
+mod onnx;
+mod onnx_proto;
+#[cfg(test)]
+mod tests;
+mod trained;
+mod weights;
+
+pub use card::model_card;
+pub use config::ModelConfig;
+pub use directory::{Extras, INT8, read, write, write_config};
+pub use onnx::{decoder_onnx, encoder_onnx};
+pub use trained::{Trained, model_of_run};

@@ -1,0 +1,151 @@
+//! A small labeled data set and hand-made representations for the tests.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::{
+    Result,
+    data::{Dataset, FactorInfo},
+    model::{Autoencoder, ImageShape, Posterior},
+};
+
+const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 2 };
+
+/// Four factors, 1,920 images of 2x2 pixels; pixel i is the value of factor i.
+pub struct Grid {
+    factors: Vec<FactorInfo>,
+}
+
+impl Grid {
+    pub fn new() -> Self {
+        let factor = |name, size| FactorInfo { name, size };
+        Self { factors: vec![factor("kind", 5), factor("size", 6), factor("x", 8), factor("y", 8)] }
+    }
+}
+
+impl Dataset for Grid {
+    fn name(&self) -> &str {
+        "grid"
+    }
+
+    fn len(&self) -> usize {
+        1920
+    }
+
+    fn image(&self) -> ImageShape {
+        SHAPE
+    }
+
+    fn render(&self, index: usize, pixels: &mut [u8]) {
+        for (pixel, value) in pixels.iter_mut().zip(self.factor_values(index)) {
+            *pixel = value as u8;
+        }
+    }
+
+    fn factors(&self) -> &[FactorInfo] {
+        &self.factors
+    }
+
+    fn factor_values(&self, index: usize) -> Vec<usize> {
+        vec![index / 384, index / 64 % 6, index / 8 % 8, index % 8]
+    }
+
+    fn index_of(&self, values: &[usize]) -> usize {
+        ((values[0] * 6 + values[1]) * 8 + values[2]) * 8 + values[3]
+    }
+}
+
+/// [`Grid`] without its labels.
+pub struct Unlabeled(pub Grid);
+
+impl Dataset for Unlabeled {
+    fn name(&self) -> &str {
+        "unlabeled"
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn image(&self) -> ImageShape {
+        SHAPE
+    }
+
+    fn render(&self, index: usize, pixels: &mut [u8]) {
+        self.0.render(index, pixels);
+    }
+
+    fn factors(&self) -> &[FactorInfo] {
+        &[]
+    }
+
+    fn factor_values(&self, _index: usize) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn index_of(&self, _values: &[usize]) -> usize {
+        0
+    }
+}
+
+/// A representation given by a function of the pixels; log-variances are -2, and 0 where the mean is 0.
+pub struct Coder {
+    latents: usize,
+    code: fn(&[u8], &mut [f32]),
+    largest_batch: AtomicUsize,
+}
+
+impl Coder {
+    pub fn new(latents: usize, code: fn(&[u8], &mut [f32])) -> Self {
+        Self { latents, code, largest_batch: AtomicUsize::new(0) }
+    }
+
+    /// Four latents, the factors on scales of their own.
+    pub fn ground_truth() -> Self {
+        Self::new(4, |pixels, z| {
+            for (i, (z, &pixel)) in z.iter_mut().zip(pixels).enumerate() {
+                *z = [3.0, -0.5, 0.25, 1.0][i] * f32::from(pixel);
+            }
+        })
+    }
+
+    /// Means that have nothing to do with the factors.
+    pub fn noise() -> Self {
+        Self::new(4, |pixels, z| {
+            let mut state = pixels.iter().fold(17u64, |state, &pixel| state * 131 + u64::from(pixel));
+            for z in z {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *z = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+            }
+        })
+    }
+
+    pub fn largest_batch(&self) -> usize {
+        self.largest_batch.load(Ordering::Relaxed)
+    }
+}
+
+impl Autoencoder for Coder {
+    fn image(&self) -> ImageShape {
+        SHAPE
+    }
+
+    fn latents(&self) -> usize {
+        self.latents
+    }
+
+    fn encode(&self, images: &[u8]) -> Result<Posterior> {
+        let n = images.len() / SHAPE.size();
+        self.largest_batch.fetch_max(n, Ordering::Relaxed);
+        let mut mean = vec![0.0; n * self.latents];
+        for (z, pixels) in mean.chunks_exact_mut(self.latents).zip(images.chunks_exact(SHAPE.size())) {
+            (self.code)(pixels, z);
+        }
+        let log_var = mean.iter().map(|&z| if z == 0.0 { 0.0 } else { -2.0 }).collect();
+        Ok(Posterior { mean, log_var })
+    }
+
+    fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
+        let pixels = |z: &[f32]| (0..SHAPE.size()).map(|i| z.get(i).map_or(0, |&z| z as u8)).collect::<Vec<u8>>();
+        Ok(latents.chunks_exact(self.latents).flat_map(pixels).collect())
+    }
+}

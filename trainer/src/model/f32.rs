@@ -1,0 +1,126 @@
+//! A model in f32: what the trainer has in its hands and what a model directory holds.
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Device, Tensor};
+
+use super::{Architecture, Autoencoder, ImageShape, Posterior};
+use crate::{Error, Result, nn::Network};
+
+/// Encoder and decoder in f32.
+#[derive(Debug, Clone)]
+pub struct F32Model {
+    architecture: Architecture,
+    encoder: Network,
+    decoder: Network,
+    device: Device,
+}
+
+/// Images that go through a network together: enough for large matrix products, few enough for the memory.
+const BATCH: usize = 64;
+
+impl F32Model {
+    /// A model with `weights` by name, in PyTorch's layout.
+    ///
+    /// # Errors
+    /// A weight is missing or has another shape.
+    pub fn new(architecture: Architecture, weights: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let encoder = Network::from_tensors("encoder", &architecture.encoder, weights, device)?;
+        let decoder = Network::from_tensors("decoder", &architecture.decoder, weights, device)?;
+        Ok(Self { architecture, encoder, decoder, device: device.clone() })
+    }
+
+    /// A view of networks in training: it sees every later step.
+    pub fn of_networks(architecture: Architecture, (encoder, decoder): (&Network, &Network), device: &Device) -> Self {
+        Self { architecture, encoder: encoder.clone(), decoder: decoder.clone(), device: device.clone() }
+    }
+
+    /// What it is made of.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Network {
+        &self.encoder
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Network {
+        &self.decoder
+    }
+
+    /// The weights by name, in PyTorch's layout.
+    pub fn weights(&self) -> BTreeMap<String, Tensor> {
+        let named = [self.encoder.variables(), self.decoder.variables()].concat();
+        named.into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect()
+    }
+
+    /// Image bytes `(N, H, W, C)` as the tensor that the encoder takes: the same shape, in [0, 1].
+    ///
+    /// # Errors
+    /// `images` is not a whole number of images.
+    pub fn images(&self, images: &[u8]) -> Result<Tensor> {
+        let ImageShape { channels, height, width } = self.architecture.image;
+        let n = whole(images.len(), self.architecture.image.size(), "image bytes")?;
+        let values = images.iter().map(|&p| f32::from(p) / 255.0).collect();
+        Ok(Tensor::from_vec(values, (n, height, width, channels), &self.device)?)
+    }
+
+    /// Latent vectors as the tensor that the decoder takes, `(N, latents)`.
+    ///
+    /// # Errors
+    /// `latents` is not a whole number of vectors.
+    pub fn latent_vectors(&self, latents: &[f32]) -> Result<Tensor> {
+        let n = whole(latents.len(), self.architecture.latents, "latent values")?;
+        Ok(Tensor::from_vec(latents.to_vec(), (n, self.architecture.latents), &self.device)?)
+    }
+}
+
+impl Autoencoder for F32Model {
+    fn image(&self) -> ImageShape {
+        self.architecture.image
+    }
+
+    fn latents(&self) -> usize {
+        self.architecture.latents
+    }
+
+    fn encode(&self, images: &[u8]) -> Result<Posterior> {
+        let size = self.architecture.image.size();
+        whole(images.len(), size, "image bytes")?;
+        let latents = self.architecture.latents;
+        let mut posterior = Posterior { mean: Vec::new(), log_var: Vec::new() };
+        for batch in images.chunks(BATCH * size) {
+            let code = self.encoder.forward_frozen(&self.images(batch)?)?;
+            let half = |start| -> Result<Vec<f32>> {
+                Ok(code.narrow(D::Minus1, start, latents)?.flatten_all()?.to_vec1()?)
+            };
+            posterior.mean.extend(half(0)?);
+            posterior.log_var.extend(half(latents)?);
+        }
+        Ok(posterior)
+    }
+
+    fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
+        whole(latents.len(), self.architecture.latents, "latent values")?;
+        let mut images = Vec::with_capacity(latents.len() / self.architecture.latents * self.architecture.image.size());
+        for batch in latents.chunks(BATCH * self.architecture.latents) {
+            let logits = self.decoder.forward_frozen(&self.latent_vectors(batch)?)?.flatten_all()?.to_vec1::<f32>()?;
+            images.extend(logits.into_iter().map(|l| (255.0 / (1.0 + (-l).exp())).round() as u8));
+        }
+        Ok(images)
+    }
+}
+
+/// How often `size` goes into `len`.
+///
+/// # Errors
+/// It leaves a rest.
+pub(super) fn whole(len: usize, size: usize, what: &str) -> Result<usize> {
+    if len.is_multiple_of(size) {
+        Ok(len / size)
+    } else {
+        Err(Error::Unsupported(format!("{len} {what}: expected a multiple of {size}")))
+    }
+}

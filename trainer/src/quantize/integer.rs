@@ -1,0 +1,150 @@
+//! A layer's real weights as the integers of `docs/format.md`.
+//!
+//! Weights: symmetric, one scale an output channel, w ≈ q·s_w with q in -127..=127. An accumulator counts in units of s_in·s_w,
+//! and the multiplier m·2^-shift takes it to the units of the output.
+
+use unbraid::{
+    Shape,
+    writer::{LayerSpec, OutputSpec, Parameters, Window},
+};
+
+use super::{
+    calibrate::Range,
+    lower::{FloatLayer, Kind},
+};
+use crate::model::{Activation, ImageShape};
+
+/// Fraction bits of latents: ±8 in steps of 1/4096.
+pub const MEAN_BITS: u8 = 12;
+/// Fraction bits of log-variances: ±128 in steps of 1/256.
+pub const LOG_VAR_BITS: u8 = 8;
+/// Entries of the sigmoid table, over logits of ±8.
+const TABLE: usize = 2048;
+/// Table entries a logit.
+const TABLE_STEPS: f32 = 128.0;
+
+/// What a layer's integers stand for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Units {
+    /// int8 activations over a range.
+    Activations(Range),
+    /// Means, then as many log-variances, int16.
+    Code,
+    /// int16 latents, on the way in.
+    Latents,
+    /// Pixels through the sigmoid table.
+    Pixels,
+}
+
+impl Units {
+    /// The real size of one integer step of output `channel` out of `channels`.
+    fn scale(&self, channel: usize, channels: usize) -> f32 {
+        let fraction = |bits: u8| 1.0 / f32::from(1_u16 << bits);
+        match self {
+            Self::Activations(range) => range.scale(),
+            Self::Code if channel >= channels / 2 => fraction(LOG_VAR_BITS),
+            Self::Code | Self::Latents => fraction(MEAN_BITS),
+            Self::Pixels => 1.0 / TABLE_STEPS,
+        }
+    }
+
+    /// How the device makes such integers of an accumulator.
+    fn spec(&self, activation: Activation) -> OutputSpec {
+        match self {
+            Self::Activations(range) => {
+                let zero_point = range.zero_point();
+                let minimum = if activation == Activation::Relu { zero_point } else { -128 };
+                OutputSpec::Int8 { zero_point, minimum, maximum: 127 }
+            }
+            // Latents are what a decoder starts from, no layer makes them; a code is the same int16.
+            Self::Code | Self::Latents => OutputSpec::Code,
+            Self::Pixels => OutputSpec::Pixels { table: sigmoid_table() },
+        }
+    }
+}
+
+/// Rounds `layer` to integers.
+///
+/// `mean_input` holds the average of each input `(H, W, C)` over data, if the error that weight rounding makes on it is to be
+/// taken out of the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
+pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, mean_input: Option<&[f32]>) -> LayerSpec {
+    let channels = layer.rows.len();
+    let input_scale = input.scale(0, 1);
+    let averages = mean_input.map(|means| average_inputs(layer, means));
+    let mut weights = Vec::with_capacity(channels * layer.rows.first().map_or(0, Vec::len));
+    let mut biases = Vec::with_capacity(channels);
+    let mut factors = Vec::with_capacity(channels);
+    for (channel, (row, &bias)) in layer.rows.iter().zip(&layer.bias).enumerate() {
+        let greatest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+        // A row of zeros still needs a unit.
+        let weight_scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
+        let rounded: Vec<i8> = row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8).collect();
+        let error = averages.as_ref().map_or(0.0, |averages| expected_error(row, &rounded, weight_scale, averages));
+        let unit = input_scale * weight_scale;
+        biases.push(((bias + error) / unit).round() as i32);
+        factors.push(f64::from(unit) / f64::from(output.scale(channel, channels)));
+        weights.extend(rounded);
+    }
+    let slope = match layer.activation {
+        Activation::LeakyRelu(slope) => Some(f64::from(slope)),
+        Activation::Identity | Activation::Relu => None,
+    };
+    let negative: Option<Vec<f64>> = slope.map(|slope| factors.iter().map(|f| f * slope).collect());
+    let greatest = factors.iter().chain(negative.iter().flatten()).fold(0.0_f64, |m, f| m.max(f.abs()));
+    let shift = shift_for(greatest);
+    let integers = |factors: &[f64]| factors.iter().map(|f| (f * 2_f64.powi(shift.into())).round() as i32).collect();
+    let parameters = Parameters {
+        weights,
+        biases,
+        multipliers: integers(&factors),
+        negative_multipliers: negative.as_deref().map(integers),
+        shift,
+        output: output.spec(layer.activation),
+    };
+    let window = |kernel, stride, padding| Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
+    let ImageShape { channels, height, width } = layer.output;
+    let output = Shape { height, width, channels };
+    match layer.kind {
+        Kind::Conv2d { kernel, stride, padding } => {
+            LayerSpec::Conv2d { window: window(kernel, stride, padding), output, parameters }
+        }
+        Kind::ConvTranspose2d { kernel, stride, padding } => {
+            LayerSpec::ConvTranspose2d { window: window(kernel, stride, padding), output, parameters }
+        }
+        Kind::Linear => LayerSpec::Linear { output, parameters },
+    }
+}
+
+/// The greatest shift, 1..=62, at which `factor`·2^shift still fits 31 bits.
+fn shift_for(factor: f64) -> u8 {
+    let fits = |shift: &u8| factor * 2_f64.powi((*shift).into()) < f64::from(i32::MAX);
+    (1..=62).rev().find(fits).unwrap_or(1)
+}
+
+/// What each weight of a row meets on average, repeating: a window sees every position of its channel, a linear layer's
+/// weight one input alone. An output of a transposed convolution sums over the taps of its phase, 1/stride² of them.
+fn average_inputs(layer: &FloatLayer, means: &[f32]) -> Vec<f32> {
+    let channels = layer.input.channels;
+    let share = match layer.kind {
+        Kind::Linear => return means.to_vec(),
+        Kind::Conv2d { .. } => 1.0,
+        Kind::ConvTranspose2d { stride, .. } => 1.0 / (stride * stride) as f32,
+    };
+    let positions = (means.len() / channels) as f32;
+    (0..channels).map(|c| share * means.iter().skip(c).step_by(channels).sum::<f32>() / positions).collect()
+}
+
+/// Σ (w - q·s)·E[x] of an output: what rounding the weights takes from it on average.
+fn expected_error(row: &[f32], rounded: &[i8], scale: f32, averages: &[f32]) -> f32 {
+    let losses = row.iter().zip(rounded).map(|(w, &q)| w - f32::from(q) * scale);
+    losses.zip(averages.iter().cycle()).map(|(loss, average)| loss * average).sum()
+}
+
+/// The sigmoid table: entry i holds the pixel for logit (i - 1024)/128.
+fn sigmoid_table() -> Vec<u8> {
+    let pixel = |i: usize| {
+        let logit = (i as f64 - (TABLE / 2) as f64) / f64::from(TABLE_STEPS);
+        (255.0 / (1.0 + (-logit).exp())).round() as u8
+    };
+    (0..TABLE).map(pixel).collect()
+}

@@ -1,0 +1,191 @@
+//! f32 to int8: ranges from data ([`calibrate`]), reshapes folded away (`lower`), integers (`integer`), and what it costs
+//! ([`report`]). The numbers are those of `docs/format.md`.
+
+pub mod calibrate;
+mod integer;
+mod lower;
+pub mod report;
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use rand::{RngExt, seq::IteratorRandom};
+use unbraid::writer::{FactorSpec, FileSpec, LayerSpec};
+
+use self::{
+    calibrate::{Calibration, Histogram},
+    integer::{LOG_VAR_BITS, MEAN_BITS, Units, quantize_layer},
+    lower::FloatLayer,
+};
+use crate::{
+    Error, Result,
+    data::{self, Dataset},
+    model::{Autoencoder, F32Model, Factor, ImageShape, Layer, Shape},
+    nn::Network,
+    rng::{self, Purpose},
+};
+
+/// How to quantize.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// How activation ranges are chosen.
+    pub calibration: Calibration,
+    /// Images, none of them held out, to learn the ranges from.
+    pub images: usize,
+    /// Draws the images.
+    pub seed: u64,
+    /// Whether biases make up for the average error of rounded weights.
+    pub correct_bias: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { calibration: Calibration::Mse, images: 1024, seed: 0, correct_bias: true }
+    }
+}
+
+/// The bytes of `model.int8.safetensors` for `model`, with `factors` as its factor table and `metadata` for people.
+///
+/// # Errors
+/// There are too few images, a layer is none that the device has, or a number does not fit the format.
+pub fn quantize(
+    model: &F32Model,
+    dataset: &dyn Dataset,
+    factors: &[Factor],
+    metadata: BTreeMap<String, String>,
+    options: &Options,
+) -> Result<Vec<u8>> {
+    let architecture = model.architecture();
+    if dataset.image() != architecture.image {
+        let expected = format!("data with images of {:?}", architecture.image);
+        return Err(Error::setting("dataset", dataset.name(), &expected));
+    }
+    let images = model.images(&dataset.batch(&calibration_images(dataset, options)?))?;
+    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images)?;
+    let latents = calibration_latents(model, &encoder.last, options.seed)?;
+    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents)?;
+
+    // Pixel bytes are exact: p/255 in steps of 1/255.
+    let pixels = Units::Activations(calibrate::Range { low: 0.0, high: 1.0 });
+    let ImageShape { channels, height, width } = architecture.image;
+    let spec = FileSpec {
+        image: unbraid::ImageShape { height, width, channels },
+        latents: architecture.latents,
+        mean_bits: MEAN_BITS,
+        log_var_bits: LOG_VAR_BITS,
+        encoder: encoder.layers(pixels, Units::Code, options),
+        decoder: decoder.layers(Units::Latents, Units::Pixels, options),
+        factors: factors.iter().cloned().map(FactorSpec::from).collect(),
+        metadata,
+    };
+    unbraid::writer::write(&spec).map_err(|e| Error::Unsupported(format!("this model does not fit the int8 format: {e}")))
+}
+
+impl From<Factor> for FactorSpec {
+    fn from(factor: Factor) -> Self {
+        let Factor { latent, name, low, high, center, scale, importance, agreement } = factor;
+        Self { latent, name, low, high, center, scale, importance, agreement }
+    }
+}
+
+fn calibration_images(dataset: &dyn Dataset, options: &Options) -> Result<Vec<usize>> {
+    if options.images == 0 {
+        return Err(Error::setting("images", options.images, "1 or more"));
+    }
+    let mut rng = rng::stream(options.seed, Purpose::Calibration, 0);
+    let indices = (0..dataset.len()).filter(|&index| !data::is_held_out(index)).sample(&mut rng, options.images);
+    if indices.len() < options.images {
+        let expected = format!("at most {}, all that {} has for it", indices.len(), dataset.name());
+        return Err(Error::setting("images", options.images, &expected));
+    }
+    Ok(indices)
+}
+
+/// Latents as a device decodes them: those of real images, and the same with one latent turned to anywhere in ±3.
+fn calibration_latents(model: &F32Model, codes: &Tensor, seed: u64) -> Result<Tensor> {
+    let latents = model.latents();
+    let means = codes.narrow(1, 0, latents)?.to_vec2::<f32>()?;
+    let mut rng = rng::stream(seed, Purpose::Calibration, 1);
+    let turned = means.clone().into_iter().map(|mut code| {
+        let latent = rng.random_range(0..latents);
+        code[latent] = rng.random_range(-3.0..=3.0);
+        code
+    });
+    let all: Vec<f32> = means.iter().cloned().chain(turned).flatten().collect();
+    model.latent_vectors(&all)
+}
+
+/// A network with what its activations did on the calibration data.
+struct Calibrated {
+    layers: Vec<FloatLayer>,
+    /// For each layer its outputs' values, and the average of each output `(H, W, C)`.
+    activations: Vec<(Histogram, Vec<f32>)>,
+    /// The average of each input `(H, W, C)` of the first layer.
+    mean_input: Vec<f32>,
+    /// The network's outputs, `(N, …)`.
+    last: Tensor,
+}
+
+/// Inputs that go through a network together.
+const BATCH: usize = 64;
+
+impl Calibrated {
+    fn of(network: &Network, input_shape: Shape, inputs: &Tensor) -> Result<Self> {
+        let layers = lower::lower(network, input_shape)?;
+        let n = inputs.dim(0)?;
+        let batches = (0..n).step_by(BATCH).map(|start| inputs.narrow(0, start, BATCH.min(n - start)));
+        let batches = batches.collect::<candle_core::Result<Vec<_>>>()?;
+
+        // The span of the values first, then how often each occurs.
+        let mut spans = vec![(0.0_f32, 0.0_f32); layers.len()];
+        let mut last = Vec::new();
+        for batch in &batches {
+            let outputs = network.trace(batch)?;
+            for (span, layer) in spans.iter_mut().zip(&layers) {
+                let values = outputs[layer.index].flatten_all()?;
+                span.0 = span.0.min(values.min_all()?.to_scalar()?);
+                span.1 = span.1.max(values.max_all()?.to_scalar()?);
+            }
+            last.extend(outputs.last().cloned());
+        }
+        let mut activations: Vec<_> = spans
+            .iter()
+            .zip(&layers)
+            .map(|(&(low, high), layer)| (Histogram::new(low, high), vec![0.0; layer.output.size()]))
+            .collect();
+        for batch in &batches {
+            let outputs = network.trace(batch)?;
+            for ((histogram, mean), layer) in activations.iter_mut().zip(&layers) {
+                // Behind an Unflatten the same values are in (H, W, C) order.
+                let reshaped = matches!(network.layers().get(layer.index + 1), Some(Layer::Unflatten { .. }));
+                let output = &outputs[layer.index + usize::from(reshaped)];
+                histogram.add(&output.flatten_all()?.to_vec1::<f32>()?);
+                add_average(mean, output, n)?;
+            }
+        }
+        let mut mean_input = vec![0.0; layers.first().map_or(0, |layer| layer.input.size())];
+        add_average(&mut mean_input, inputs, n)?;
+        Ok(Self { layers, activations, mean_input, last: Tensor::cat(&last, 0)? })
+    }
+
+    /// The integer layers, for input and output in the given units.
+    fn layers(&self, mut input: Units, output: Units, options: &Options) -> Vec<LayerSpec> {
+        let mut mean_input = &self.mean_input;
+        let mut specs = Vec::with_capacity(self.layers.len());
+        for (i, (layer, (histogram, mean))) in self.layers.iter().zip(&self.activations).enumerate() {
+            let last = i + 1 == self.layers.len();
+            let next = if last { output } else { Units::Activations(histogram.range(options.calibration)) };
+            let means = options.correct_bias.then_some(mean_input.as_slice());
+            specs.push(quantize_layer(layer, input, next, means));
+            (input, mean_input) = (next, mean);
+        }
+        specs
+    }
+}
+
+/// Adds a batch's share of the average over `n` to `mean`.
+fn add_average(mean: &mut [f32], batch: &Tensor, n: usize) -> Result<()> {
+    let sums = (batch.flatten_from(1)?.sum(0)? / n as f64)?.to_vec1::<f32>()?;
+    mean.iter_mut().zip(sums).for_each(|(m, s)| *m += s);
+    Ok(())
+}
