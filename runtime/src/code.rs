@@ -1,7 +1,8 @@
 //! The code of an image: a mean and a log-variance for each latent, in fixed point.
 
+use crate::factor::Factor;
 use crate::format::MAX_LATENTS;
-use crate::model::{Factor, Model};
+use crate::model::Model;
 
 /// A number of fraction bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

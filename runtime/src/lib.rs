@@ -42,12 +42,13 @@
 //! # }
 //! ```
 //!
+//! Nothing here panics, whatever the bytes: what a loaded model can do was checked by then.
 //! All arithmetic is on integers and specified in `docs/format.md`: the same file and image give the same bytes on
 //! every machine.
 //!
 //! # Features
 //!
-//! - `std`: writing model files ([`writer`](https://docs.rs/unbraid)), checking the safetensors header at load.
+//! - `std`: writing model files (module `writer`), checking the safetensors header at load.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -64,12 +65,15 @@ mod check;
 mod checksum;
 mod code;
 mod error;
+mod factor;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod format;
 #[cfg(feature = "std")]
 mod header;
 mod kernels;
 mod layer;
+#[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+mod load;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod model;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
@@ -83,10 +87,11 @@ pub use arena::{Arena, arena_bytes, checked_arena_bytes};
 pub use autoencoder::{Autoencoder, Int8};
 pub use code::{Code, CodeError, LatentIndex};
 pub use error::{Error, Expected, LoadError, Place, RunError, UnknownFactor};
+pub use factor::Factor;
 pub use format::{MAX_LATENTS, MAX_LAYERS, MAX_NAME_BYTES};
 #[cfg(feature = "std")]
 pub use header::metadata;
 pub use layer::{ImageShape, Layer, LayerKind, Shape};
-pub use model::{Factor, Model};
+pub use model::Model;
 pub use profile::{Clock, Probe, Profile};
 pub use stream::Encoder;

@@ -25,6 +25,7 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
 }
 
 /// How far each layer has come.
+#[derive(Debug)]
 struct Stream<'a> {
     network: Network<'a>,
     /// Offset of the buffer before each layer, and behind the last, behind the scratch.
@@ -179,6 +180,7 @@ fn working_memory<'m>(network: &Network<'_>, arena: &'m mut [u8]) -> Result<&'m 
 }
 
 /// Encodes an image that arrives row by row, from the top.
+#[derive(Debug)]
 pub struct Encoder<'m> {
     stream: Stream<'m>,
     arena: &'m mut [u8],

@@ -1,4 +1,4 @@
-//! Damaged and forged files are refused. Forged plans under a device's reader: `src/model.rs`.
+//! Damaged and forged files are refused. Forged plans under a device's reader: `src/load.rs`.
 
 mod networks;
 

@@ -6,6 +6,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+// Each training step frees and takes the same tensors again; the system's allocator hands the large ones back to the kernel in
+// between, and faulting them in again shows in the step's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Trains disentangling autoencoders and prepares them for devices.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
@@ -16,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Train for a minute, quantize, run and draw: the whole line, on built-in data.
+    Demo(commands::demo::Args),
     /// Train a model, or go on with a run.
     Train(commands::train::Args),
     /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
@@ -38,6 +45,7 @@ fn main() -> ExitCode {
     };
     let result = match (cli.command, matches.subcommand()) {
         (Command::Train(args), Some((_, matches))) => commands::train::run(args, matches),
+        (Command::Demo(args), _) => commands::demo::run(args),
         (Command::Export(args), _) => commands::export::run(args),
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),

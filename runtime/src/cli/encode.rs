@@ -10,7 +10,7 @@ use unbraid::{Autoencoder, Code};
 use super::files::{check_output, write};
 use super::model::Opened;
 use super::picture::PictureInput;
-use super::table::{Align, Table};
+use super::table::Table;
 
 /// Options of `unbraid-run encode`.
 #[derive(clap::Args)]
@@ -53,12 +53,7 @@ pub fn run(args: &Args) -> Result<String> {
     let mut model = Opened::new(&args.model)?;
     let pixels = args.picture.fit.read(&args.picture.path, model.image())?;
     let code = model.encode(&pixels)?;
-    let mut table = Table::new([
-        ("latent", Align::Left),
-        ("factor", Align::Left),
-        ("mean", Align::Right),
-        ("log-variance", Align::Right),
-    ]);
+    let mut table = Table::new(["latent", "factor", ">mean", ">log-variance"]);
     for latent in model.latents_in_order() {
         let name = model.factor_of(latent).map_or("", |factor| factor.name);
         let (mean, log_var) = (code.mean(latent), code.log_var(latent));

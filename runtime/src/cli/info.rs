@@ -10,7 +10,7 @@ use unbraid::{Factor, Layer};
 
 use super::layers::{Description, sizes, times};
 use super::model::load;
-use super::table::{Align, Table, grouped};
+use super::table::{Table, grouped};
 
 /// Options of `unbraid-run info`.
 #[derive(clap::Args)]
@@ -131,10 +131,8 @@ impl Info {
         if self.factors.is_empty() {
             return "  none: the latents have not been labeled\n".into();
         }
-        let left = [("factor", Align::Left), ("latent", Align::Left)];
-        let right = ["low", "high", "center", "scale", "KL, nats", "agreement"].map(|name| (name, Align::Right));
-        let [[a, b], [c, d]] = [left, [right[0], right[1]]];
-        let mut table = Table::new([a, b, c, d, right[2], right[3], right[4], right[5]]);
+        let mut table =
+            Table::new(["factor", "latent", ">low", ">high", ">center", ">scale", ">KL, nats", ">agreement"]);
         for Knob { name, latent, low, high, center, scale, importance, agreement } in &self.factors {
             let number = |value: &f32| format!("{value:.3}");
             table.row([
@@ -154,16 +152,8 @@ impl Info {
 
 impl Network {
     fn table(&self) -> String {
-        let mut table = Table::new([
-            ("layer", Align::Right),
-            ("kind", Align::Left),
-            ("input", Align::Left),
-            ("output", Align::Left),
-            ("kernel", Align::Left),
-            ("stride", Align::Left),
-            ("MACs", Align::Right),
-            ("weight bytes", Align::Right),
-        ]);
+        let mut table =
+            Table::new([">layer", "kind", "input", "output", "kernel", "stride", ">MACs", ">weight bytes"]);
         for layer in &self.layers {
             table.row([
                 &layer.layer,

@@ -9,6 +9,8 @@ mod grid;
 mod info;
 mod layers;
 mod model;
+#[cfg(feature = "onnx")]
+mod onnx_factors;
 mod picture;
 mod profile;
 mod table;

@@ -29,12 +29,7 @@ impl Opened {
             return open_folder(path);
         }
         let (_, model) = load(path)?;
-        let bytes = model.arena_bytes();
-        let mut arena = Vec::new();
-        arena
-            .try_reserve_exact(bytes)
-            .map_err(|_| anyhow!("{}: needs {bytes} bytes of working memory, more than there is", path.display()))?;
-        arena.resize(bytes, 0);
+        let arena = arena(&model).with_context(|| path.display().to_string())?;
         Ok(Opened { network: Network::Int8(Int8::new(model, arena)?), factors: model.factors().collect() })
     }
 
@@ -154,6 +149,15 @@ pub fn load(path: &Path) -> Result<(&'static [u8], Model<'static>)> {
             None => Err(error).with_context(|| name.to_string()),
         },
     }
+}
+
+/// Working memory for a model; a hostile file may ask for more than there is.
+pub fn arena(model: &Model<'_>) -> Result<Vec<u8>> {
+    let bytes = model.arena_bytes();
+    let mut arena = Vec::new();
+    arena.try_reserve_exact(bytes).map_err(|_| anyhow!("needs {bytes} bytes of working memory, more than there is"))?;
+    arena.resize(bytes, 0);
+    Ok(arena)
 }
 
 /// What a file is that was never a model; `None` for a damaged model.

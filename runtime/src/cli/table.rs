@@ -1,23 +1,19 @@
 //! Tables of text.
 
-use std::fmt::{Display, Write};
-
-/// Where the text of a column stands.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Align {
-    Left,
-    Right,
-}
+use std::fmt::{self, Display, Write};
 
 /// A heading and rows, columns wide enough for their longest text, indented by two.
 pub struct Table<const N: usize> {
-    align: [Align; N],
+    /// Whether a column's text stands at its right.
+    right: [bool; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    pub fn new(columns: [(&str, Align); N]) -> Self {
-        Table { align: columns.map(|(_, align)| align), rows: vec![columns.map(|(heading, _)| heading.to_string())] }
+    /// Headings of the columns; numbers belong under one that starts with `>`, which aligns them to the right.
+    pub fn new(headings: [&str; N]) -> Self {
+        let right = headings.map(|heading| heading.starts_with('>'));
+        Table { right, rows: vec![headings.map(|heading| heading.trim_start_matches('>').to_string())] }
     }
 
     pub fn row(&mut self, cells: [&dyn Display; N]) {
@@ -26,7 +22,7 @@ impl<const N: usize> Table<N> {
 }
 
 impl<const N: usize> Display for Table<N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut widths = [0; N];
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -35,11 +31,8 @@ impl<const N: usize> Display for Table<N> {
         }
         for row in &self.rows {
             let mut line = String::new();
-            for ((cell, width), align) in row.iter().zip(widths).zip(self.align) {
-                match align {
-                    Align::Left => write!(line, "  {cell:width$}")?,
-                    Align::Right => write!(line, "  {cell:>width$}")?,
-                }
+            for ((cell, width), right) in row.iter().zip(widths).zip(self.right) {
+                if right { write!(line, "  {cell:>width$}")? } else { write!(line, "  {cell:width$}")? }
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -66,7 +59,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new([("factor", Align::Left), ("KL", Align::Right)]);
+        let mut table = Table::new(["factor", ">KL"]);
         table.row([&"größe", &1.5]);
         table.row([&"x", &10.25]);
         assert_eq!(table.to_string(), "  factor     KL\n  größe     1.5\n  x       10.25\n");

@@ -9,7 +9,7 @@ use super::files::{PictureOutput, check_output, write};
 use super::grid::sheet;
 use super::model::Opened;
 use super::picture::{Fit, png};
-use super::table::{Align, Table};
+use super::table::Table;
 
 /// Options of `unbraid-run traverse`.
 #[derive(clap::Args)]
@@ -53,8 +53,7 @@ pub fn run(args: &Args) -> Result<String> {
 
     let columns = usize::from(args.steps);
     let mut tiles = Vec::with_capacity(latents.len() * columns);
-    let mut table =
-        Table::new([("row", Align::Right), ("factor", Align::Left), ("from", Align::Right), ("to", Align::Right)]);
+    let mut table = Table::new([">row", "factor", ">from", ">to"]);
     for (row, latent) in latents.into_iter().enumerate() {
         let (low, high) = model.range(latent);
         for step in 0..args.steps {

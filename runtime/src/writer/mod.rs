@@ -14,10 +14,11 @@ pub use layers::{LayerSpec, OutputSpec, Parameters, Window};
 
 use crate::code::Fixed;
 use crate::error::{Expected, LoadError, Place};
+use crate::factor::Factor;
 use crate::format::{self, FACTOR_ONE, IMAGE_ZERO_POINT, MAX_NAME_BYTES, RECORD_BYTES, factor, header};
 use crate::header as json;
 use crate::layer::ImageShape;
-use crate::model::{Factor, Model};
+use crate::model::Model;
 use container::{Container, Tensor};
 use layers::{Array, Input};
 use safetensors::tensor::Dtype;

@@ -1,5 +1,6 @@
 //! One file a command: its options, and what it prints.
 
+pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod label;

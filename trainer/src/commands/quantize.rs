@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Result, bail};
 use unbraid_trainer::{
+    export::ModelConfig,
     model::{self, Autoencoder, Int8Model, Model},
     quantize::{self, Options, calibrate::Calibration, report::compare},
     train::files::{refuse_existing, write_atomic},
@@ -57,21 +58,13 @@ pub fn run(args: Args) -> Result<()> {
     let Model::F32 { model, config } = opened else {
         bail!("{}: this is an int8 file already; expected an f32 model directory", args.model.display());
     };
-    let metadata = BTreeMap::from([
-        ("architecture".into(), config.architecture.name.clone()),
-        ("dataset".into(), config.dataset.clone()),
-        ("format".into(), "unbraid-int8".into()),
-        ("objective".into(), config.objective.clone()),
-        ("seed".into(), config.seed.to_string()),
-        ("steps".into(), config.steps.to_string()),
-    ]);
     let options = Options {
         calibration: args.calibration,
         images: args.images,
         seed: args.seed,
         correct_bias: !args.no_bias_correction,
     };
-    let bytes = quantize::quantize(&model, &*dataset, &config.factors, metadata, &options)?;
+    let bytes = quantize::quantize(&model, &*dataset, &config.factors, metadata(&config), &options)?;
     let int8 = Int8Model::new(bytes, &args.output)?;
     let report = compare(&model, &int8, &*dataset, args.compare, args.seed)?;
     println!("{report}");
@@ -90,4 +83,16 @@ pub fn run(args: Args) -> Result<()> {
         write_atomic(&path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// What an int8 file says to people about where it comes from.
+pub(super) fn metadata(config: &ModelConfig) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("architecture".into(), config.architecture.name.clone()),
+        ("dataset".into(), config.dataset.clone()),
+        ("format".into(), "unbraid-int8".into()),
+        ("objective".into(), config.objective.clone()),
+        ("seed".into(), config.seed.to_string()),
+        ("steps".into(), config.steps.to_string()),
+    ])
 }

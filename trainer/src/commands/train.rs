@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
-use indicatif::{ProgressBar, ProgressStyle};
 use unbraid_trainer::{
     Error,
     train::{
@@ -12,6 +11,8 @@ use unbraid_trainer::{
         run::{Event, Run},
     },
 };
+
+use super::progress_bar;
 
 /// Options of `unbraid train`: each setting is also a key of `--config FILE`, with `_` for `-`.
 #[derive(clap::Args)]
@@ -48,10 +49,14 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
     };
     set_threads(run.config().threads)?;
 
-    let bar = ProgressBar::new(run.config().steps);
-    // The style is a constant; a mistake in it would show in the first test of this command.
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec:>14} ETA {eta:<6} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let steps = train_with_bar(&run)?;
+    println!("trained to step {steps}; the model is in {}", run.folder().join("model").display());
+    Ok(())
+}
+
+/// [`Run::train`] behind a progress bar with speed, losses and remaining time; without a terminal, as lines.
+pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
+    let bar = progress_bar(run.config().steps, "{bar:20} {pos}/{len} {per_sec} ETA {eta}  {wide_msg}");
     let log_every = run.config().log_every;
     let visible = !bar.is_hidden();
     let mut started = false;
@@ -59,24 +64,24 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
         Event::Note(note) => bar.suspend(|| eprintln!("{note}")),
         Event::Step { step, terms } => {
             if !started {
-                // So that steps of an earlier session do not count as speed of this one.
-                bar.reset_eta();
+                // Steps of an earlier session are no speed of this one.
                 bar.set_position(step - 1);
+                bar.reset_eta();
                 started = true;
             }
             bar.set_position(step);
-            if step % log_every == 0 {
+            if step.is_multiple_of(log_every) {
                 let text: Vec<String> = terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-                bar.set_message(text.join("  "));
-                if !visible {
+                if visible {
+                    bar.set_message(text.join("  "));
+                } else {
                     eprintln!("step {step}  {:.2}/s  {}", bar.per_sec(), text.join("  "));
                 }
             }
         }
     })?;
     bar.finish();
-    println!("trained to step {steps}");
-    Ok(())
+    Ok(steps)
 }
 
 /// The settings that were given on the command line, not their defaults, as TOML.

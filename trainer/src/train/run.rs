@@ -102,6 +102,11 @@ impl Run {
         Ok(run)
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The settings.
     pub fn config(&self) -> &TrainConfig {
         &self.config

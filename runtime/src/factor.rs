@@ -1,0 +1,47 @@
+//! The factor table: what a model's latents mean.
+
+use core::str;
+
+use crate::code::Fixed;
+use crate::format::{self, factor};
+
+/// A named latent: one knob.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factor<'a> {
+    /// Index of the latent.
+    pub latent: usize,
+    /// Its name, unique in the model.
+    pub name: &'a str,
+    /// Low end of the useful range.
+    pub low: f32,
+    /// High end of the useful range.
+    pub high: f32,
+    /// The latent's average over the data.
+    pub center: f32,
+    /// Standard deviation of the latent's mean over the data: one step.
+    pub scale: f32,
+    /// Kullback-Leibler divergence to the prior, nats.
+    pub importance: f32,
+    /// Share of votes behind the name, 0 to 1; 0 where nobody voted.
+    pub agreement: f32,
+}
+
+impl<'a> Factor<'a> {
+    /// Reads a factor record.
+    pub(crate) fn read(record: &'a [u8], unit: Fixed) -> Factor<'a> {
+        let value = |at| unit.value(format::i16_at(record, at).into());
+        let length = format::size8_at(record, factor::NAME_LENGTH);
+        let name = format::from_byte(record, factor::NAME).get(..length).unwrap_or(&[]);
+        let share = Fixed::new(16);
+        Factor {
+            latent: format::size16_at(record, factor::LATENT),
+            name: str::from_utf8(name).unwrap_or(""),
+            low: value(factor::LOW),
+            high: value(factor::HIGH),
+            center: value(factor::CENTER),
+            scale: unit.value(u16::from_ne_bytes(format::i16_at(record, factor::SCALE).to_ne_bytes()).into()),
+            importance: share.value(format::u32_at(record, factor::IMPORTANCE).into()),
+            agreement: share.value(format::u32_at(record, factor::AGREEMENT).into()),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `unbraid demo`: the whole line on the built-in sprites, and factors of the model that ships turned one by one.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use unbraid_trainer::{
+    Error, data,
+    data::Dataset,
+    export::INT8,
+    metrics::{Evaluation, Options, Protocol},
+    model::{self, Autoencoder, Factor, Int8Model, Model},
+    quantize::{self, report::Report},
+    train::{
+        config::TrainConfig,
+        files::write_atomic,
+        run::Run,
+    },
+    viz::{self, Traversal, samples},
+};
+
+use super::{evaluate_with_bar, quantize::metadata, train::train_with_bar};
+
+/// Options of `unbraid demo`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder for everything; one that an earlier demo made is replaced.
+    #[arg(short, long, default_value = "out")]
+    output: PathBuf,
+    /// Training steps.
+    #[arg(long, default_value_t = 300)]
+    steps: u64,
+}
+
+/// The model that ships, so that the demo runs from anywhere.
+const SHIPPED: &[u8] = include_bytes!("../../../models/sprites-factorvae/model.int8.safetensors");
+/// Says that a folder is a demo's.
+const SUMMARY: &str = "demo.md";
+/// A heart in the middle, large and upright: shape, scale, rotation, x, y.
+const HEART: [usize; 5] = [2, 5, 0, 15, 15];
+
+pub fn run(args: Args) -> Result<()> {
+    let out = args.output.as_path();
+    clear(out)?;
+    let started = Instant::now();
+
+    println!("1. train FactorVAE on the sprites for {} steps", args.steps);
+    let config = TrainConfig {
+        steps: args.steps,
+        learning_rate: 5e-4,
+        sample_every: args.steps.div_ceil(3).max(1),
+        checkpoint_every: args.steps.max(1),
+        log_every: 10,
+        ..TrainConfig::default()
+    };
+    let training = Instant::now();
+    let run = Run::create(&out.join("run"), config)?;
+    train_with_bar(&run)?;
+    let step = training.elapsed() / u32::try_from(args.steps).unwrap_or(u32::MAX);
+
+    println!("2. export and quantize");
+    let model_dir = out.join("run/model");
+    let Model::F32 { model: f32, config } = model::open(&model_dir)? else { bail!("{}: not a directory", model_dir.display()) };
+    let dataset = data::open(&config.dataset)?;
+    let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata(&config), &quantize::Options::default())?;
+    write_atomic(&model_dir.join(INT8), &bytes)?;
+    let int8 = Int8Model::open(&model_dir.join(INT8))?;
+    let cost = quantize::report::compare(&f32, &int8, &*dataset, 1000, 0)?;
+    println!("{cost}");
+
+    println!("3. score f32, and int8 on the device's runtime");
+    let options = Options { samples: 2000, protocols: vec![Protocol::PAPER], ..Options::default() };
+    let scores = [evaluate_with_bar(&f32, &*dataset, &options)?, evaluate_with_bar(&int8, &*dataset, &options)?];
+
+    println!("4. turn factors, fresh model and shipped model, both int8");
+    let shipped = Int8Model::new(SHIPPED.to_vec(), Path::new("the shipped model"))?;
+    let heart = dataset.batch(&[dataset.index_of(&HEART)]);
+    draw(&int8, &scores[1].factors, &*dataset, &heart, out, "fresh")?;
+    draw(&shipped, &shipped.factors()?, &*dataset, &heart, out, "shipped")?;
+    let latency = Latency::measure(SHIPPED, &heart)?;
+
+    let summary = summary(&config.steps, step, &cost, &scores, &latency)?;
+    write_atomic(&out.join(SUMMARY), format!("# Unbraid demo\n\n{summary}").as_bytes())?;
+    println!("\n{summary}\n{}: pictures and {SUMMARY}, in {:.0} s", out.display(), started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Makes `out` an empty folder, if it is none of the user's.
+fn clear(out: &Path) -> Result<()> {
+    if out.join(SUMMARY).is_file() {
+        fs::remove_dir_all(out).map_err(Error::io(out))?;
+    } else if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        // What an interrupted demo left has no summary, but its run.
+        if !out.join("run/config.toml").is_file() {
+            bail!("{}: holds files that no demo made; choose another folder with -o", out.display());
+        }
+        fs::remove_dir_all(out).map_err(Error::io(out))?;
+    }
+    fs::create_dir_all(out).map_err(Error::io(out))?;
+    Ok(())
+}
+
+/// Writes a model's pictures: reconstructions, a traversal around `image` as sheet and as animation.
+fn draw(
+    model: &dyn Autoencoder,
+    factors: &[Factor],
+    dataset: &dyn Dataset,
+    image: &[u8],
+    out: &Path,
+    name: &str,
+) -> Result<()> {
+    let images = dataset.batch(&samples::choose(dataset, 16, 0));
+    let sheet = viz::png(&samples::reconstructions(model, &images, 8, 2)?)?;
+    write_atomic(&out.join(format!("{name}-reconstructions.png")), &sheet)?;
+    if factors.is_empty() {
+        println!("{name}: no active latent yet, no traversal");
+        return Ok(());
+    }
+    let traversal = Traversal::decode(model, factors, &model.encode(image)?.mean, 11)?;
+    write_atomic(&out.join(format!("{name}-traversal.png")), &traversal.png(2)?)?;
+    write_atomic(&out.join(format!("{name}-traversal.gif")), &traversal.gif(2, 8)?)?;
+    Ok(())
+}
+
+/// What the runtime takes on this machine, one thread, one image.
+struct Latency {
+    encode: Duration,
+    decode: Duration,
+    encode_arena: usize,
+    decode_arena: usize,
+}
+
+impl Latency {
+    fn measure(file: &[u8], pixels: &[u8]) -> Result<Self> {
+        let model = unbraid::Model::load(file)?;
+        let mut arena = vec![0; model.arena_bytes()];
+        let mut decoded = vec![0; pixels.len()];
+        let code = model.encode(pixels, &mut arena)?;
+        let median = |run: &mut dyn FnMut() -> Result<()>| -> Result<Duration> {
+            let mut times = Vec::with_capacity(201);
+            for _ in 0..201 {
+                let start = Instant::now();
+                run()?;
+                times.push(start.elapsed());
+            }
+            times.sort_unstable();
+            Ok(times[times.len() / 2])
+        };
+        Ok(Self {
+            encode: median(&mut || Ok(model.encode(pixels, &mut arena).map(drop)?))?,
+            decode: median(&mut || Ok(model.decode_into(&code, &mut arena, &mut decoded)?))?,
+            encode_arena: model.encode_arena_bytes(),
+            decode_arena: model.decode_arena_bytes(),
+        })
+    }
+}
+
+fn summary(steps: &u64, step: Duration, cost: &Report, scores: &[Evaluation; 2], latency: &Latency) -> Result<String> {
+    let mut text = String::new();
+    let score = |e: &Evaluation| e.factor_vae.first().map_or_else(|| "-".into(), |s| format!("{:.3}", s.score));
+    writeln!(text, "| | f32 | int8 |\n|---|---|---|")?;
+    let [f32, int8] = scores;
+    let both = |what: &str, a: String, b: String| format!("| {what} | {a} | {b} |\n");
+    text += &both("reconstruction, nats", format!("{:.1}", f32.statistics.reconstruction), format!("{:.1}", int8.statistics.reconstruction));
+    text += &both("KL, nats", format!("{:.1}", f32.statistics.total_kl()), format!("{:.1}", int8.statistics.total_kl()));
+    text += &both("active latents", f32.statistics.active.len().to_string(), int8.statistics.active.len().to_string());
+    text += &both("FactorVAE score (paper protocol)", score(f32), score(int8));
+    text += &both("round trip against f32", "".into(), format!("{:.1} dB", cost.psnr));
+    text += &both("encode, one thread", "".into(), format!("{} µs, {} bytes of arena", latency.encode.as_micros(), latency.encode_arena));
+    text += &both("decode, one thread", "".into(), format!("{} µs, {} bytes of arena", latency.decode.as_micros(), latency.decode_arena));
+    writeln!(text, "\n{steps} training steps at {:.0} ms; a useful model takes tens of thousands.", step.as_secs_f64() * 1e3)?;
+    Ok(text)
+}
