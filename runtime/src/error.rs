@@ -261,39 +261,19 @@ pub enum RunError {
 }
 
 /// The model has no factor of that name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model has no factor named {name:?}")]
 pub struct UnknownFactor {
-    name: [u8; MAX_NAME_BYTES],
-    length: usize,
+    /// The name that was asked for, its first 40 bytes.
+    pub name: heapless::String<MAX_NAME_BYTES>,
 }
 
 impl UnknownFactor {
     /// Keeps what fits of the name that was asked for.
     pub(crate) fn new(asked: &str) -> Self {
-        let length = asked.floor_char_boundary(MAX_NAME_BYTES);
-        let mut name = [0; MAX_NAME_BYTES];
-        for (to, from) in name.iter_mut().zip(asked.bytes().take(length)) {
-            *to = from;
-        }
-        UnknownFactor { name, length }
-    }
-
-    /// The name that was asked for, its first 40 bytes.
-    pub fn name(&self) -> &str {
-        self.name.get(..self.length).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or("")
+        let mut name = heapless::String::new();
+        // A character that no longer fits is left out, and so are those behind it.
+        let _ = asked.chars().try_for_each(|c| name.push(c));
+        UnknownFactor { name }
     }
 }
-
-impl fmt::Debug for UnknownFactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UnknownFactor").field(&self.name()).finish()
-    }
-}
-
-impl fmt::Display for UnknownFactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model has no factor named {:?}", self.name())
-    }
-}
-
-impl core::error::Error for UnknownFactor {}

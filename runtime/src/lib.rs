@@ -76,6 +76,8 @@ mod layer;
 mod load;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod plan;
 mod profile;

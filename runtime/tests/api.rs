@@ -125,9 +125,9 @@ fn codes() {
     let stepped = Code::new(&model).step(factor, -2.0).unwrap();
     assert_eq!(stepped.mean(factor), -2.0 * factor.scale);
     let error = model.factor("no such factor").unwrap_err();
-    assert_eq!(error.name(), "no such factor");
+    assert_eq!(error.name, "no such factor");
     let long = "ä".repeat(40);
-    assert_eq!(model.factor(&long).unwrap_err().name(), &long[..40]);
+    assert_eq!(model.factor(&long).unwrap_err().name, &long[..40]);
     assert!(Code::zeros(129, 0, 0).is_err() && Code::zeros(1, 16, 0).is_err());
 }
 

@@ -4,7 +4,7 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 // Each training step frees and takes the same tensors again; the system's allocator hands the large ones back to the kernel in
 // between, and faulting them in again shows in the step's time.
@@ -33,12 +33,22 @@ enum Command {
     Evaluate(commands::evaluate::Args),
     /// Name each active latent after the factor that it follows.
     Label(commands::label::Args),
+    /// Write a model directory's card anew, with the scores and pictures that lie in it.
+    Card(commands::card::Args),
+    /// Write or check an int8 model's golden vectors: what every device must compute, bit for bit.
+    Golden(commands::golden::Args),
     /// Draw what each latent changes.
     Traverse(commands::traverse::Args),
 }
 
+/// The command line. Negative numbers are values in it, so that what refuses them can say why.
+fn command() -> clap::Command {
+    let signed = |arg: Arg| if arg.get_action().takes_values() { arg.allow_negative_numbers(true) } else { arg };
+    Cli::command().mut_subcommands(|command| command.mut_args(signed))
+}
+
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -50,6 +60,8 @@ fn main() -> ExitCode {
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),
         (Command::Label(args), _) => commands::label::run(args),
+        (Command::Card(args), _) => commands::card::run(args),
+        (Command::Golden(args), _) => commands::golden::run(args),
         (Command::Traverse(args), _) => commands::traverse::run(args),
         (_, None) => unreachable!("clap asks for a subcommand"),
     };

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 #[derive(clap::Args)]
 pub struct PictureOutput {
     /// The picture to write, a PNG
-    #[arg(short, long = "output", value_name = "PNG", value_parser = png_path)]
+    #[arg(short = 'o', long = "output", value_name = "PNG", value_parser = png_path)]
     pub path: PathBuf,
     /// Replace existing files
     #[arg(long)]

@@ -41,6 +41,10 @@ fn parse_name(text: &str) -> std::result::Result<(usize, String), String> {
 pub fn run(args: Args) -> Result<()> {
     let model = model::open(&args.model)?;
     let dataset = dataset_of(&model, args.dataset.as_deref())?;
+    // The measurements take minutes; a name that cannot be given is refused before. No name can be equal to these.
+    let anything = |latent| Factor { name: format!("\n{latent}"), ..Factor::unnamed(latent) };
+    apply_names(&mut (0..model.autoencoder().latents()).map(anything).collect(), &args.names)?;
+
     let protocols = vec![Protocol::PAPER];
     let options = Options { seed: args.seed, samples: args.samples, protocols, ..Options::default() };
     let evaluation = evaluate_with_bar(model.autoencoder(), &*dataset, &options)?;

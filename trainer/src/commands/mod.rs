@@ -1,8 +1,10 @@
 //! One file a command: its options, and what it prints.
 
+pub mod card;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
+pub mod golden;
 pub mod label;
 pub mod quantize;
 pub mod train;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Result, bail};
 use unbraid_trainer::{
+    Error,
     export::ModelConfig,
     model::{self, Autoencoder, Int8Model, Model},
     quantize::{self, Options, calibrate::Calibration, report::compare},
@@ -52,6 +53,12 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     for path in [Some(&args.output), args.report.as_ref()].into_iter().flatten() {
         refuse_existing(path, args.force)?;
+    }
+    if args.report.as_ref() == Some(&args.output) {
+        return Err(Error::setting("report", args.output.display(), "another file than the output").into());
+    }
+    if args.compare == 0 {
+        return Err(Error::setting("compare", args.compare, "1 or more").into());
     }
     let opened = model::open(&args.model)?;
     let dataset = dataset_of(&opened, args.dataset.as_deref())?;

@@ -38,13 +38,12 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
             let mut table = match &args.config {
                 Some(path) => {
                     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-                    text.parse::<toml::Table>().with_context(|| path.display().to_string())?
+                    settings_file(&text).with_context(|| path.display().to_string())?
                 }
                 None => toml::Table::new(),
             };
             table.extend(given);
-            let context = || args.config.as_ref().map_or_else(|| "settings".into(), |p| p.display().to_string());
-            Run::create(&args.run, TrainConfig::from_table(table).with_context(context)?)?
+            Run::create(&args.run, TrainConfig::from_table(table)?)?
         }
     };
     set_threads(run.config().threads)?;
@@ -82,6 +81,13 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
     })?;
     bar.finish();
     Ok(steps)
+}
+
+/// The settings in a TOML file, checked before others join them, so that what is wrong is told of the file.
+fn settings_file(text: &str) -> Result<toml::Table> {
+    let table = text.parse::<toml::Table>()?;
+    TrainConfig::from_table(table.clone())?.validate()?;
+    Ok(table)
 }
 
 /// The settings that were given on the command line, not their defaults, as TOML.

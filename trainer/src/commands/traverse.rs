@@ -48,8 +48,15 @@ pub fn run(args: Args) -> Result<()> {
     let animate = match extension(&args.output).as_str() {
         "png" => false,
         "gif" => true,
-        other => return Err(Error::setting("output", format!(".{other}"), "a file name ending in .png or .gif").into()),
+        _ => return Err(Error::setting("output", args.output.display(), "a file name ending in .png or .gif").into()),
     };
+    // More makes no picture that anything shows, but fills the memory first.
+    if !(2..=1000).contains(&args.steps) {
+        return Err(Error::setting("steps", args.steps, "2 to 1000").into());
+    }
+    if !(1..=16).contains(&args.upscale) {
+        return Err(Error::setting("upscale", args.upscale, "1 to 16").into());
+    }
     let opened = model::open(&args.model)?;
     let model = opened.autoencoder();
     let mut factors = opened.factors()?;

@@ -140,7 +140,8 @@ fn factors(out: &mut String, config: &ModelConfig) -> fmt::Result {
     }
     writeln!(
         out,
-        "\nAgreement is the share of votes behind a name; a factor with 0 has only its latent's number for a name.\n"
+        "\nA latent is named after the factor that moves it most. Agreement is the share of its votes in the FactorVAE score \
+         that are for this factor; 0 where it got no such vote.\n"
     )
 }
 
@@ -164,9 +165,11 @@ fn usage(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::Result
         writeln!(
             out,
             "`{INT8}` runs on devices with the crate `unbraid`, in integer arithmetic and without a heap:\n\n```rust\n\
-             let model = unbraid::Model::load(include_bytes!(\"{INT8}\"))?;\n\
+             const MODEL: &[u8] = include_bytes!(\"{INT8}\");\n\
+             let model = unbraid::Model::load(MODEL)?;\n\
+             let mut arena = unbraid::Arena::<{{ unbraid::arena_bytes(MODEL) }}>::new();\n\
              let code = model.encode(&frame, &mut arena)?;\n\
-             let code = code.with(model.factor({factor:?})?, 1.5);\n\
+             let code = code.with(model.factor({factor:?})?, 1.5)?;\n\
              model.decode(&code, &mut arena, |y, row| display.draw_row(y, row))?;\n```\n"
         )?;
     } else {

@@ -14,7 +14,7 @@ use super::card::model_card;
 use super::config::ModelConfig;
 use super::weights::{Header, Mismatch, Values, check_finite, check_headers, values};
 use super::{onnx, weights};
-use crate::train::files::{parent, write_atomic};
+use crate::train::files::{make_folder, parent, write_atomic};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -53,14 +53,14 @@ pub fn write(
     check_replaceable(dir, force)?;
     let files = contents(config, weights, extras)?;
     let folder = parent(dir);
-    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    make_folder(&folder)?;
     let staging = tempfile::Builder::new().prefix(".unbraid-").tempdir_in(&folder).map_err(Error::io(&folder))?;
     // The staging folder is private; a folder made in it gets the permissions of any new one.
     let new = staging.path().join("new");
     fs::create_dir(&new).map_err(Error::io(dir))?;
     for (name, bytes) in &files {
         write_atomic(&new.join(name), bytes).map_err(|error| match error {
-            Error::Io { source, .. } => Error::Io { path: dir.join(name), source },
+            Error::Io { cause, .. } => Error::Io { path: dir.join(name), cause },
             other => other,
         })?;
     }
@@ -69,17 +69,17 @@ pub fn write(
     if replaces {
         fs::rename(dir, &old).map_err(Error::io(dir))?;
     }
-    if let Err(source) = fs::rename(&new, dir) {
+    if let Err(cause) = fs::rename(&new, dir) {
         if replaces && fs::rename(&old, dir).is_err() {
             // Deleting the staging folder would delete the only copy of the earlier model.
             let kept = staging.keep().join("old");
             return Err(Error::Unsupported(format!(
-                "{}: {source}; the earlier model is in {}",
+                "{}: {cause}; the earlier model is in {}",
                 dir.display(),
                 kept.display()
             )));
         }
-        return Err(Error::Io { path: dir.into(), source });
+        return Err(Error::Io { path: dir.into(), cause });
     }
     if cfg!(unix) {
         File::open(&folder).and_then(|f| f.sync_all()).map_err(Error::io(&folder))?;
@@ -110,6 +110,21 @@ pub fn read(dir: &Path) -> Result<(ModelConfig, BTreeMap<String, Tensor>)> {
 pub fn write_config(dir: &Path, config: &ModelConfig) -> Result<()> {
     config.check().map_err(Mismatch::in_memory)?;
     write_atomic(&dir.join(CONFIG), config.to_json()?.as_bytes())
+}
+
+/// Writes the model card of `dir` anew, from what lies in the directory now.
+///
+/// # Errors
+/// It is no model directory, or the card cannot be written.
+pub fn write_card(dir: &Path, command: Option<String>, evaluation: Vec<String>) -> Result<()> {
+    let (config, _) = read(dir)?;
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let name = entry.map_err(Error::io(dir))?.file_name();
+        // The card needs names alone.
+        files.insert(name.to_string_lossy().into_owned(), Vec::new());
+    }
+    write_atomic(&dir.join(CARD), model_card(&config, &Extras { command, evaluation, files }).as_bytes())
 }
 
 /// The files of a model directory by name.
@@ -169,11 +184,11 @@ fn parse_weights(config: &ModelConfig, bytes: &[u8]) -> std::result::Result<Shap
 
 fn read_file(dir: &Path, name: &str) -> Result<Vec<u8>> {
     let path = dir.join(name);
-    fs::read(&path).map_err(|source| match source.kind() {
+    fs::read(&path).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             Mismatch::new(name, "no such file", "a model directory with config.json and model.safetensors").in_file(dir)
         }
-        _ => Error::Io { path, source },
+        _ => Error::Io { path, cause },
     })
 }
 
@@ -212,5 +227,5 @@ fn check_replaceable(dir: &Path, force: bool) -> Result<()> {
 
 fn is_written_by_export(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    [CONFIG, CARD].contains(&name) || matches!(extension, Some("safetensors" | "onnx" | "png" | "gif"))
+    [CONFIG, CARD].contains(&name) || matches!(extension, Some("safetensors" | "onnx" | "png" | "gif" | "json"))
 }

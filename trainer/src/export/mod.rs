@@ -9,6 +9,7 @@ mod config;
 mod directory;
 #[cfg(test)]
 mod fixture;
+pub mod golden;
 mod onnx;
 mod onnx_proto;
 #[cfg(test)]
@@ -18,6 +19,6 @@ mod weights;
 
 pub use card::model_card;
 pub use config::ModelConfig;
-pub use directory::{Extras, INT8, read, write, write_config};
+pub use directory::{Extras, INT8, read, write, write_card, write_config};
 pub use onnx::{decoder_onnx, encoder_onnx};
 pub use trained::{Trained, model_of_run};

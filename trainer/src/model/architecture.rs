@@ -1,5 +1,7 @@
 //! What a network is made of: presets by name, and the same description as stored in `config.json`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -20,6 +22,12 @@ impl ImageShape {
     /// Values in an image: channels · height · width.
     pub fn size(&self) -> usize {
         self.channels * self.height * self.width
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} x {} (H x W x C)", self.height, self.width, self.channels)
     }
 }
 

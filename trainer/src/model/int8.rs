@@ -23,7 +23,8 @@ impl Int8Model {
     /// The runtime refuses them, or a network is missing.
     pub fn new(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let refused = |reason: String| Error::Runtime { path: path.into(), reason };
-        let model = unbraid::Model::load(&bytes).map_err(|e| refused(e.to_string()))?;
+        let expected = "expected an int8 file, whole, as `unbraid quantize` writes it";
+        let model = unbraid::Model::load(&bytes).map_err(|e| refused(format!("{e}; {expected}")))?;
         if !(model.has_encoder() && model.has_decoder()) {
             return Err(refused("holds only one of encoder and decoder; expected both".into()));
         }

@@ -19,6 +19,7 @@ use crate::{
     model::{Activation, Architecture, Layer},
     nn::{Adam, AdamOptions, Init, Network},
     rng::{self, Purpose},
+    train::config::{count, validate_adam},
 };
 
 /// Hyper-parameters of FactorVAE; the defaults are the paper's for sprites.
@@ -29,10 +30,10 @@ pub struct FactorVaeOptions {
     #[arg(long, default_value_t = FactorVaeOptions::default().gamma)]
     pub gamma: f64,
     /// Hidden layers of the discriminator: the paper's "6 layers" can mean 6 hidden ones, or 5 and the logits.
-    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_layers)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = FactorVaeOptions::default().discriminator_layers)]
     pub discriminator_layers: usize,
     /// Units in each hidden layer of the discriminator.
-    #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_units)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = FactorVaeOptions::default().discriminator_units)]
     pub discriminator_units: usize,
     /// Adam step size of the discriminator (1e-5 for 3D data in the paper).
     #[arg(long, default_value_t = FactorVaeOptions::default().discriminator_learning_rate)]
@@ -71,7 +72,7 @@ impl FactorVaeOptions {
             return Err(Error::setting("discriminator_units", self.discriminator_units, "1 to 16384"));
         }
         let adam = self.discriminator_adam();
-        crate::train::config::validate_adam("discriminator_", &adam)
+        validate_adam("discriminator_", &adam)
     }
 
     fn discriminator_adam(&self) -> AdamOptions {

@@ -57,7 +57,7 @@ pub fn quantize(
 ) -> Result<Vec<u8>> {
     let architecture = model.architecture();
     if dataset.image() != architecture.image {
-        let expected = format!("data with images of {:?}", architecture.image);
+        let expected = format!("data with images of {}", architecture.image);
         return Err(Error::setting("dataset", dataset.name(), &expected));
     }
     let images = model.images(&dataset.batch(&calibration_images(dataset, options)?))?;

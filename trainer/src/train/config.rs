@@ -4,7 +4,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
+    Error, Result, data,
     model::Architecture,
     nn::{AdamOptions, Init},
     objective::factor_vae::FactorVaeOptions,
@@ -24,16 +24,16 @@ pub struct TrainConfig {
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     pub architecture: String,
     /// Latent dimensions.
-    #[arg(long, default_value_t = TrainConfig::default().latents)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().latents)]
     pub latents: usize,
     /// Images in a minibatch.
-    #[arg(long, default_value_t = TrainConfig::default().batch_size)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().batch_size)]
     pub batch_size: usize,
     /// Optimizer steps to make in all.
-    #[arg(long, default_value_t = TrainConfig::default().steps)]
+    #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().steps)]
     pub steps: u64,
     /// Names every random number of the run.
-    #[arg(long, default_value_t = TrainConfig::default().seed)]
+    #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().seed)]
     pub seed: u64,
     /// Adam step size of the VAE.
     #[arg(long, default_value_t = TrainConfig::default().learning_rate)]
@@ -55,19 +55,19 @@ pub struct TrainConfig {
     #[arg(long, default_value_t = TrainConfig::default().device)]
     pub device: String,
     /// CPU threads; 0 takes all cores.
-    #[arg(long, default_value_t = TrainConfig::default().threads)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().threads)]
     pub threads: usize,
     /// Steps between two lines of metrics.jsonl.
-    #[arg(long, default_value_t = TrainConfig::default().log_every)]
+    #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().log_every)]
     pub log_every: u64,
     /// Steps between two sample sheets.
-    #[arg(long, default_value_t = TrainConfig::default().sample_every)]
+    #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().sample_every)]
     pub sample_every: u64,
     /// Steps between two checkpoints.
-    #[arg(long, default_value_t = TrainConfig::default().checkpoint_every)]
+    #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().checkpoint_every)]
     pub checkpoint_every: u64,
     /// Checkpoints to keep, the newest ones; at least 2, so that one damaged file costs no run.
-    #[arg(long, default_value_t = TrainConfig::default().keep_checkpoints)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().keep_checkpoints)]
     pub keep_checkpoints: usize,
 }
 
@@ -122,6 +122,13 @@ impl TrainConfig {
             if !(default.same_type(value) || number) {
                 return Err(Error::setting(key, value, &format!("a value of type {}", default.type_str())));
             }
+            if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
+                return Err(Error::setting(key, value, "0 or more"));
+            }
+            // One by one, since serde names the key of an unknown variant no more; its message ends in those it knows.
+            if let Err(e) = toml::Table::from_iter([(key.clone(), value.clone())]).try_into::<Self>() {
+                return Err(Error::setting(key, value, e.message().rsplit("expected ").next().unwrap_or_default()));
+            }
         }
         table.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
     }
@@ -159,7 +166,12 @@ impl TrainConfig {
         if self.objective != "factor-vae" {
             return Err(Error::setting("objective", &self.objective, "factor-vae"));
         }
-        self.architecture()?;
+        let architecture = self.architecture()?;
+        let dataset = data::open(&self.dataset)?;
+        if dataset.image() != architecture.image {
+            let expected = format!("one for {}, the images of {}", dataset.image(), dataset.name());
+            return Err(Error::setting("architecture", &self.architecture, &expected));
+        }
         // One image has no other to be shuffled with.
         if !(2..=65_536).contains(&self.batch_size) {
             return Err(Error::setting("batch_size", self.batch_size, "2 to 65536"));
@@ -186,6 +198,12 @@ impl TrainConfig {
         validate_adam("", &self.adam())?;
         self.factor_vae.validate()
     }
+}
+
+/// Reads a count from the command line; TOML, in which settings are kept, has none beyond 2^63.
+pub(crate) fn count<T: TryFrom<i64>>(text: &str) -> std::result::Result<T, String> {
+    let number = text.parse::<i64>().ok().and_then(|n| T::try_from(n).ok());
+    number.ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".into())
 }
 
 /// Refuses step sizes and decays that make no sense; `prefix` leads the names of the settings.

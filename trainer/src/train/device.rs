@@ -28,9 +28,8 @@ pub fn open(name: &str) -> Result<(Device, Option<String>)> {
             };
             let Some(ordinal) = ordinal else { return Err(Error::setting("device", name, expected)) };
             if !cfg!(feature = "cuda") {
-                return Err(Error::Unsupported(format!(
-                    "device = {name}: this build has no CUDA; build with --features cuda, or use --device cpu"
-                )));
+                let expected = "auto or cpu: this build has no CUDA, for which it takes --features cuda";
+                return Err(Error::setting("device", name, expected));
             }
             let device = Device::new_cuda(ordinal)
                 .map_err(|e| Error::Unsupported(format!("device = {name}: no such GPU can be used: {e}")))?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The folder cannot be written or the disk is full; then `path` is as it was and nothing is left beside it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
-    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    make_folder(&folder)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".unbraid-");
     #[cfg(unix)]
@@ -25,7 +25,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     let mut file = builder.tempfile_in(&folder).map_err(Error::io(path))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
-    file.persist(path).map_err(|e| Error::Io { path: path.into(), source: e.error })?;
+    file.persist(path).map_err(|e| Error::Io { path: path.into(), cause: e.error })?;
     sync_folder(&folder)
 }
 
@@ -38,6 +38,18 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
         return Err(Error::Exists { path: path.into() });
     }
     Ok(())
+}
+
+/// Makes a folder, and those that it lies in.
+///
+/// # Errors
+/// The system refuses, or there is a file of that name.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| match e.kind() {
+        // "File exists" would sound as if all were well.
+        ErrorKind::AlreadyExists => Error::io(path)(ErrorKind::NotADirectory.into()),
+        _ => Error::io(path)(e),
+    })
 }
 
 /// The folder that `path` lies in.

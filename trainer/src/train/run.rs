@@ -11,7 +11,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,7 +21,7 @@ use super::{
     checkpoint::{self, Checkpoint},
     config::TrainConfig,
     device,
-    files::write_atomic,
+    files::{make_folder, write_atomic},
     loader::{Draw, Loader},
     samples::Samples,
     tensorboard::EventWriter,
@@ -31,6 +31,8 @@ use crate::{
     export::{self, Extras},
     objective::{Objective, Terms, factor_vae::FactorVae},
 };
+
+const CHECKPOINTS: &str = "checkpoints";
 
 /// What a run tells while it goes.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub enum Event<'a> {
 pub struct Run {
     folder: PathBuf,
     config: TrainConfig,
+    device: Device,
+    /// What there is to say about the device.
+    note: Option<String>,
     // Held for its lock; a killed process loses it.
     _lock: File,
 }
@@ -62,9 +67,10 @@ impl Run {
     /// The settings make no sense, or the folder holds something.
     pub fn create(folder: &Path, config: TrainConfig) -> Result<Self> {
         config.validate()?;
+        let (device, note) = device::open(&config.device)?;
         let occupied = match fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_some(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) if e.kind() == ErrorKind::NotFound => false,
             Err(e) => return Err(Error::io(folder)(e)),
         };
         if occupied {
@@ -73,9 +79,9 @@ impl Run {
                 folder.display()
             )));
         }
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        make_folder(folder)?;
         let lock = lock(folder)?;
-        let run = Self { folder: folder.into(), config, _lock: lock };
+        let run = Self { folder: folder.into(), config, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
     }
@@ -97,7 +103,12 @@ impl Run {
         }
         let config = TrainConfig::from_table(config)?;
         config.validate()?;
-        let run = Self { folder: folder.into(), config, _lock: lock };
+        let newest = checkpoint::list(&folder.join(CHECKPOINTS))?.first().map_or(0, |(step, _)| *step);
+        if config.steps < newest {
+            return Err(Error::setting("steps", config.steps, &format!("{newest} or more, the steps made already")));
+        }
+        let (device, note) = device::open(&config.device)?;
+        let run = Self { folder: folder.into(), config, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
     }
@@ -123,22 +134,20 @@ impl Run {
     /// # Errors
     /// A loss is not finite, a file cannot be written; the checkpoints so far stay.
     pub fn train(&self, mut tell: impl FnMut(Event)) -> Result<u64> {
-        let config = &self.config;
-        let (device, note) = device::open(&config.device)?;
-        note.into_iter().for_each(|note| tell(Event::Note(note)));
+        let (config, device) = (&self.config, &self.device);
+        self.note.iter().for_each(|note| tell(Event::Note(note.clone())));
         let dataset = data::open(&config.dataset)?;
         let architecture = config.architecture()?;
-        if dataset.image() != architecture.image {
-            let expected = format!("one for {:?}, the images of {}", dataset.image(), dataset.name());
-            return Err(Error::setting("architecture", &config.architecture, &expected));
-        }
 
-        let mut objective = objective(config, &device)?;
-        let checkpoints = self.folder.join("checkpoints");
+        let mut objective = objective(config, device)?;
+        let checkpoints = self.folder.join(CHECKPOINTS);
         let found = checkpoint::latest(&checkpoints, |e| tell(Event::Note(format!("passed over a damaged checkpoint: {e}"))))?;
         let start = match found {
             Some(Checkpoint { step, state }) => {
-                objective.restore(&state, step)?;
+                objective.restore(&state, step).map_err(|e| {
+                    let folder = checkpoints.display();
+                    Error::Unsupported(format!("{folder}: the checkpoint of step {step} is not one of this run: {e}"))
+                })?;
                 tell(Event::Note(format!("going on after step {step}")));
                 step
             }
@@ -146,10 +155,10 @@ impl Run {
         };
 
         let mut metrics = Metrics::open(&self.folder, start)?;
-        let samples = Samples::new(&self.folder, &*dataset, &architecture, config.seed, &device);
+        let samples = Samples::new(&self.folder, &*dataset, &architecture, config.seed, device);
         let draw = Draw { seed: config.seed, minibatches: objective.minibatches(), batch_size: config.batch_size };
         std::thread::scope(|scope| {
-            let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, &device);
+            let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, device);
             for step in start + 1..=config.steps {
                 let terms = objective.step(&loader.next()?)?;
                 let last = step == config.steps;
@@ -197,7 +206,15 @@ pub fn objective(config: &TrainConfig, device: &Device) -> Result<Box<dyn Object
 /// There is no `config.toml`, or it is damaged.
 pub fn read_config(folder: &Path) -> Result<TrainConfig> {
     let path = folder.join("config.toml");
-    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = fs::read_to_string(&path).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::Malformed {
+            path: folder.into(),
+            field: "config.toml".into(),
+            found: "no such file".into(),
+            expected: "the folder of a run, as `unbraid train` makes it".into(),
+        },
+        _ => Error::Io { path: path.clone(), cause },
+    })?;
     let malformed = |found: String| Error::Malformed {
         path: path.clone(),
         field: "settings".into(),

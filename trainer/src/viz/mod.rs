@@ -7,11 +7,11 @@ pub mod samples;
 mod text;
 pub mod traversal;
 
-use std::io::Cursor;
+use std::{io::Cursor, path::Path};
 
-use image::{ImageFormat, RgbImage};
+use image::{ImageFormat, RgbImage, imageops};
 
-use crate::{Error, Result};
+use crate::{Error, Result, model::ImageShape};
 
 pub use grid::{Grid, Labels};
 pub use traversal::Traversal;
@@ -24,4 +24,45 @@ pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(|e| Error::Unsupported(format!("PNG: {e}")))?;
     Ok(bytes.into_inner())
+}
+
+/// Images `(N, H, W, C)`, C 1 or 3, side by side without anything between them.
+///
+/// # Errors
+/// `images` is not a whole number of such images.
+pub fn row(images: &[u8], shape: ImageShape) -> Result<RgbImage> {
+    let (height, width) = (shape.height as u32, shape.width as u32);
+    if !(images.len().is_multiple_of(shape.size()) && [1, 3].contains(&shape.channels)) {
+        return Err(Error::Unsupported(format!("{} bytes: expected gray or RGB images of {shape:?}", images.len())));
+    }
+    let mut sheet = RgbImage::new(width * (images.len() / shape.size()) as u32, height);
+    for (i, image) in images.chunks_exact(shape.size()).enumerate() {
+        for (pixel, channels) in image.chunks_exact(shape.channels).enumerate() {
+            let (x, y) = (i * shape.width + pixel % shape.width, pixel / shape.width);
+            let rgb = if let &[r, g, b] = channels { [r, g, b] } else { [channels[0]; 3] };
+            sheet.put_pixel(x as u32, y as u32, image::Rgb(rgb));
+        }
+    }
+    Ok(sheet)
+}
+
+/// The images of a PNG that [`row`] drew, `(N, H, W, C)`.
+///
+/// # Errors
+/// The file cannot be read, or is no row of such images.
+pub fn read_row(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
+    let malformed = |found: String| Error::Malformed {
+        path: path.into(),
+        field: "picture".into(),
+        found,
+        expected: format!("a row of images of {shape:?}"),
+    };
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let sheet = image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| malformed(e.to_string()))?.to_rgb8();
+    let (height, width) = (shape.height as u32, shape.width as u32);
+    if sheet.height() != height || !sheet.width().is_multiple_of(width) {
+        return Err(malformed(format!("{} x {} pixels", sheet.width(), sheet.height())));
+    }
+    let tiles = (0..sheet.width() / width).map(|i| imageops::crop_imm(&sheet, i * width, 0, width, height).to_image());
+    Ok(tiles.flat_map(|tile| tile.pixels().flat_map(|p| p.0[..shape.channels.min(3)].to_vec()).collect::<Vec<_>>()).collect())
 }

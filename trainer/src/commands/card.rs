@@ -1,0 +1,73 @@
+//! `unbraid card`
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use unbraid_trainer::{Error, export, metrics::Evaluation, quantize::report::Report, train::config::TrainConfig};
+
+/// Options of `unbraid card`.
+///
+/// Scores come from files in the directory: `evaluation.json` (`unbraid evaluate DIR -o …`), `evaluation.int8.json` (of the
+/// int8 file) and `quantization.json` (`unbraid quantize --report …`); pictures are those that end in .png or .gif.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model directory.
+    model: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let (config, _) = export::read(&args.model)?;
+    let f32: Option<Evaluation> = read(&args.model.join("evaluation.json"))?;
+    let int8: Option<Evaluation> = read(&args.model.join("evaluation.int8.json"))?;
+    let cost: Option<Report> = read(&args.model.join("quantization.json"))?;
+
+    let training = toml::Table::try_from(&config.training).ok().map(TrainConfig::from_table);
+    let command = training.and_then(|settings| settings.ok()?.command_line(config.steps).ok());
+    export::write_card(&args.model, command, scores(f32.as_ref(), int8.as_ref(), cost.as_ref()))?;
+    println!("{}", args.model.join("README.md").display());
+    Ok(())
+}
+
+/// The JSON in `path`; nothing where there is no such file.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path)(e).into()),
+    }
+}
+
+/// The card's section on scores, f32 beside int8.
+fn scores(f32: Option<&Evaluation>, int8: Option<&Evaluation>, cost: Option<&Report>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(any) = f32.or(int8) {
+        let row = |what: String, value: &dyn Fn(&Evaluation) -> Option<String>| {
+            let cell = |e: Option<&Evaluation>| e.and_then(value).unwrap_or_else(|| "-".into());
+            format!("| {what} | {} | {} |", cell(f32), cell(int8))
+        };
+        lines.push("| | f32 | int8 |\n|---|---:|---:|".into());
+        for score in &any.factor_vae {
+            let votes = score.train_votes + score.eval_votes;
+            let what = format!("FactorVAE score, {} protocol ({votes} votes of {})", score.protocol, score.images_per_vote);
+            lines.push(row(what, &|e| {
+                e.factor_vae.iter().find(|s| s.protocol == score.protocol).map(|s| format!("{:.3}", s.score))
+            }));
+        }
+        lines.push(row("reconstruction loss, nats".into(), &|e| Some(format!("{:.1}", e.statistics.reconstruction))));
+        lines.push(row("KL, nats".into(), &|e| Some(format!("{:.1}", e.statistics.total_kl()))));
+        lines.push(row("active latents".into(), &|e| Some(e.statistics.active.len().to_string())));
+        lines.push(format!("\nOver {} images of {}, seed {}.", any.statistics.images, any.dataset, any.statistics.seed));
+    }
+    if let Some(cost) = cost {
+        lines.push(format!(
+            "\nint8 against f32 on {} held-out images: round trip {:.2} dB PSNR, worst pixel off by {} of 255; \
+             latent means off by {:.4} standard deviations (median), {:.4} (99 %).",
+            cost.images, cost.psnr, cost.worst_pixel, cost.median_mean_error, cost.worst_mean_error
+        ));
+    }
+    lines
+}
