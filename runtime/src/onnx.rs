@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use tract_onnx::prelude::{
-    Datum, DimLike, Framework, InferenceFact, InferenceModelExt, IntoRunnable, TVec, Tensor, TractError, TractResult,
+    Datum, Framework, InferenceFact, InferenceModelExt, IntoRunnable, TVec, Tensor, TractError, TractResult,
     TypedRunnableModel,
 };
 use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::autoencoder::Autoencoder;
 use crate::code::{Code, CodeError};

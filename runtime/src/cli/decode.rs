@@ -7,9 +7,8 @@ use unbraid::Autoencoder;
 
 use super::edits::{Edits, lines};
 use super::encode::read_code;
-use super::files::{PictureOutput, check_output, write};
+use super::files::PictureOutput;
 use super::model::Opened;
-use super::picture::png;
 
 /// Options of `unbraid-run decode`.
 #[derive(clap::Args)]
@@ -26,8 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<String> {
-    let output = &args.output;
-    check_output(&output.path, output.force)?;
+    args.output.check()?;
     let mut model = Opened::new(&args.model)?;
     let mut code = model.center()?;
     if let Some(path) = &args.code {
@@ -35,6 +33,6 @@ pub fn run(args: &Args) -> Result<String> {
     }
     let (code, changes) = args.edits.apply(&model, code)?;
     let picture = model.picture(&code)?;
-    write(&output.path, &png(model.image(), &picture)?)?;
+    args.output.write(model.image(), &picture)?;
     Ok(lines(&changes))
 }

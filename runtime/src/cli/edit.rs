@@ -7,10 +7,10 @@ use clap::ArgGroup;
 use unbraid::Autoencoder;
 
 use super::edits::{Edits, lines};
-use super::files::{PictureOutput, check_output, write};
+use super::files::PictureOutput;
 use super::grid::sheet;
 use super::model::Opened;
-use super::picture::{PictureInput, png};
+use super::picture::PictureInput;
 
 /// Options of `unbraid-run edit`.
 #[derive(clap::Args)]
@@ -30,10 +30,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<String> {
-    let output = &args.output;
-    check_output(&output.path, output.force)?;
+    args.output.check()?;
     let mut model = Opened::new(&args.model)?;
-    let pixels = args.picture.fit.read(&args.picture.path, model.image())?;
+    let pixels = args.picture.read(model.image())?;
     let code = model.encode(&pixels)?;
     let (edited, changes) = args.edits.apply(&model, code)?;
     let picture = model.picture(&edited)?;
@@ -42,6 +41,6 @@ pub fn run(args: &Args) -> Result<String> {
     } else {
         (model.image(), picture)
     };
-    write(&output.path, &png(shape, &picture)?)?;
+    args.output.write(shape, &picture)?;
     Ok(lines(&changes))
 }

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result<String> {
         check_output(path, args.force)?;
     }
     let mut model = Opened::new(&args.model)?;
-    let pixels = args.picture.fit.read(&args.picture.path, model.image())?;
+    let pixels = args.picture.read(model.image())?;
     let code = model.encode(&pixels)?;
     let mut table = Table::new(["latent", "factor", ">mean", ">log-variance"]);
     for latent in model.latents_in_order() {

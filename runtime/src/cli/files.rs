@@ -5,16 +5,31 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use unbraid::ImageShape;
+
+use super::picture::png;
 
 /// Where a command writes a picture.
 #[derive(clap::Args)]
 pub struct PictureOutput {
     /// The picture to write, a PNG
-    #[arg(short = 'o', long = "output", value_name = "PNG", value_parser = png_path)]
-    pub path: PathBuf,
-    /// Replace existing files
+    #[arg(short, long, value_name = "PNG", value_parser = png_path)]
+    output: PathBuf,
+    /// Replace an existing file
     #[arg(long)]
-    pub force: bool,
+    force: bool,
+}
+
+impl PictureOutput {
+    /// [`check_output`] for the picture.
+    pub fn check(&self) -> Result<()> {
+        check_output(&self.output, self.force)
+    }
+
+    /// [`write`]s a picture, `(H, W, C)` bytes.
+    pub fn write(&self, shape: ImageShape, pixels: &[u8]) -> Result<()> {
+        write(&self.output, &png(shape, pixels)?)
+    }
 }
 
 fn png_path(text: &str) -> Result<PathBuf, String> {

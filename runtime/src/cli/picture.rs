@@ -17,15 +17,22 @@ use super::tell;
 pub struct PictureInput {
     /// The picture, a PNG
     #[arg(value_name = "PHOTO")]
-    pub path: PathBuf,
+    photo: PathBuf,
     #[command(flatten)]
-    pub fit: Fit,
+    fit: Fit,
+}
+
+impl PictureInput {
+    /// [`Fit::read`] of the picture.
+    pub fn read(&self, shape: ImageShape) -> Result<Vec<u8>> {
+        self.fit.read(&self.photo, shape)
+    }
 }
 
 /// What may be done to a picture that the model does not take as it is.
 #[derive(clap::Args)]
 pub struct Fit {
-    /// Stretch the picture to the model's size, and its colors, transparency (onto black) and depth to the model's too
+    /// Convert a picture that does not fit: stretch it to the model's size, drop colors, depth or transparency (over black)
     #[arg(long)]
     pub resize: bool,
 }

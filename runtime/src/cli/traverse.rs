@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use unbraid::Autoencoder;
 
-use super::files::{PictureOutput, check_output, write};
+use super::files::PictureOutput;
 use super::grid::sheet;
 use super::model::Opened;
-use super::picture::{Fit, png};
+use super::picture::Fit;
 use super::table::Table;
 
 /// Options of `unbraid-run traverse`.
@@ -32,8 +32,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<String> {
-    let output = &args.output;
-    check_output(&output.path, output.force)?;
+    args.output.check()?;
     let mut model = Opened::new(&args.model)?;
     let latents: Vec<usize> = if !args.factor.is_empty() {
         args.factor.iter().map(|name| model.latent(name).context("--factor")).collect::<Result<_>>()?
@@ -65,6 +64,6 @@ pub fn run(args: &Args) -> Result<String> {
         table.row([&(row + 1), &label, &format_args!("{low:.4}"), &format_args!("{high:.4}")]);
     }
     let (shape, picture) = sheet(&tiles, columns, model.image());
-    write(&output.path, &png(shape, &picture)?)?;
+    args.output.write(shape, &picture)?;
     Ok(table.to_string())
 }

@@ -1,9 +1,16 @@
 //! ONNX bytes run through [tract](https://github.com/sonos/tract) and compared with what candle gives.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, TractResult, tvec};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    model::{Autoencoder, F32Model, ImageShape},
+    nn::{to_channels_first, to_channels_last},
+    rng::{self, Purpose},
+};
 
 /// The largest difference between two f32 runtimes that is still rounding: outputs are pixels from 0 to 1, means and
 /// log-variances.
@@ -60,4 +67,28 @@ pub fn check(bytes: &[u8], input: &Tensor, expected: &[Tensor]) -> Result<f32> {
         )));
     }
     Ok(difference)
+}
+
+/// Checks `encoder.onnx` and `decoder.onnx` of the model directory `dir` against its weights in candle, on random images and
+/// latents; returns the largest difference of each.
+///
+/// # Errors
+/// A file is missing or damaged, or as [`check`].
+pub fn check_directory(dir: &Path) -> Result<(f32, f32)> {
+    let (config, weights) = super::read(dir)?;
+    let model = F32Model::new(config.architecture, &weights, &Device::Cpu)?;
+    let read = |name: &str| std::fs::read(dir.join(name)).map_err(Error::io(dir.join(name)));
+    let mut rng = rng::stream(0, Purpose::Report, 0);
+    let ImageShape { channels, height, width } = model.image();
+    let latents = model.latents();
+
+    let pixels = rng::normals(&mut rng, 3 * model.image().size()).into_iter().map(|v| v.abs().min(1.0)).collect();
+    let images = Tensor::from_vec(pixels, (3, channels, height, width), &Device::Cpu)?;
+    let code = model.encoder().forward_frozen(&to_channels_last(&images)?)?;
+    let encoder = check(&read("encoder.onnx")?, &images, &code.chunk(2, 1)?)?;
+
+    let codes = Tensor::from_vec(rng::normals(&mut rng, 3 * latents), (3, latents), &Device::Cpu)?;
+    let decoded = to_channels_first(&candle_nn::ops::sigmoid(&model.decoder().forward_frozen(&codes)?)?)?;
+    let decoder = check(&read("decoder.onnx")?, &codes, &[decoded])?;
+    Ok((encoder, decoder))
 }

@@ -4,7 +4,7 @@
 //! checksum. Random numbers need no state: their streams are named by the step.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -42,13 +42,14 @@ pub fn save(folder: &Path, step: u64, state: &BTreeMap<String, Tensor>, keep: us
     }
     let views =
         data.iter().map(|(name, (shape, bytes))| Ok((*name, view(shape, bytes)?))).collect::<Result<Vec<_>>>()?;
-    let metadata = HashMap::from([
+    let metadata = BTreeMap::from([
         ("format".into(), FORMAT.into()),
         ("step".into(), step.to_string()),
         ("crc32".into(), format!("{:08x}", checksum(step, views.iter().map(|(name, v)| (*name, v))))),
     ]);
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| Error::Unsupported(format!("checkpoint: {e}")))?;
+    let mut bytes = safetensors::serialize(views, Some(metadata.clone().into_iter().collect()))
+        .map_err(|e| Error::Unsupported(format!("checkpoint: {e}")))?;
+    sort_metadata(&mut bytes, &metadata)?;
     let path = path_of(folder, step);
     write_atomic(&path, &bytes)?;
     for (_, old) in list(folder)?.into_iter().skip(keep) {
@@ -131,6 +132,20 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     }
     found.sort_unstable_by(|a, b| b.cmp(a));
     Ok(found)
+}
+
+/// Puts the metadata of a safetensors file in the order of its keys. The writer takes a hash map, whose order is another each
+/// time; sorted, equal states are equal files.
+fn sort_metadata(bytes: &mut [u8], metadata: &BTreeMap<String, String>) -> Result<()> {
+    const START: &[u8] = br#"{"__metadata__":"#;
+    let sorted = serde_json::to_string(metadata).map_err(|e| Error::Unsupported(format!("checkpoint: {e}")))?;
+    if let Some(header) = bytes.get_mut(8..)
+        && header.starts_with(START)
+        && let Some(place) = header.get_mut(START.len()..START.len() + sorted.len())
+    {
+        place.copy_from_slice(sorted.as_bytes());
+    }
+    Ok(())
 }
 
 fn path_of(folder: &Path, step: u64) -> PathBuf {

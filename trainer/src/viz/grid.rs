@@ -216,7 +216,7 @@ mod tests {
         let labeled = Grid { labels: Labels::Rows(&names), ..Grid::new(2, 1) }.draw(&tiles, shape(1, 8, 8)).unwrap();
         assert_eq!(labeled.dimensions(), (5 * 6 + 4 + 2 + 2 * 10, 2 + 2 * 10));
         let captions = Grid { labels: Labels::Tiles(&names), ..Grid::new(2, 1) }.draw(&tiles, shape(1, 8, 8)).unwrap();
-        assert_eq!(captions.dimensions(), (2 + 2 * 10, 2 + 2 * (8 + 9 + 4 + 2)));
+        assert_eq!(captions.dimensions(), (2 + 2 * 10, 2 + 2 * (8 + 10 + 4 + 2)));
         assert!(captions.pixels().any(|&pixel| pixel == INK));
     }
 

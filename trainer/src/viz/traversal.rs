@@ -207,7 +207,7 @@ mod tests {
             let mut options = DecodeOptions::new();
             options.set_color_output(ColorOutput::RGBA);
             let mut decoder = options.read_info(bytes.as_slice()).unwrap();
-            assert_eq!((decoder.width(), decoder.height()), (2 + 2 * 66, 2 + 64 + 9 + 4 + 2));
+            assert_eq!((decoder.width(), decoder.height()), (2 + 2 * 66, 2 + 64 + 10 + 4 + 2));
             let mut frames = Vec::new();
             while let Some(frame) = decoder.read_next_frame().unwrap() {
                 assert_eq!(frame.delay, 7);
@@ -219,7 +219,7 @@ mod tests {
             assert_eq!(&frames[0][..3], &BACKGROUND.0);
             if channels == 1 {
                 // Gray is exact: the middle of the first tile's square at z = -2 and z = 1.
-                let middle = |frame: &[u8]| frame[4 * (134 * (15 + 32) + 2 + 37)];
+                let middle = |frame: &[u8]| frame[4 * (134 * (16 + 32) + 2 + 37)];
                 assert_eq!((middle(&frames[0]), middle(&frames[3])), (255, 150));
             }
         }
