@@ -27,19 +27,25 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
 
     let killed = folder.path().join("killed");
     let words = format!("train {} --run killed {settings}", support::SMALL.join(" "));
-    let mut child = command(folder.path(), words.split_whitespace()).spawn().unwrap();
-    let first = killed.join("checkpoints/step-00000005.safetensors");
-    let patience = Instant::now();
-    while !first.exists() {
-        assert!(patience.elapsed() < Duration::from_secs(120), "no checkpoint yet");
-        std::thread::sleep(Duration::from_millis(1));
+    for (words, checkpoint) in [(words.as_str(), 5), ("train --resume killed", 20)] {
+        let mut child = command(folder.path(), words.split_whitespace()).spawn().unwrap();
+        let checkpoint = killed.join(format!("checkpoints/step-{checkpoint:08}.safetensors"));
+        let patience = Instant::now();
+        while !checkpoint.exists() {
+            assert!(patience.elapsed() < Duration::from_secs(120), "no {}", checkpoint.display());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(!killed.join("model").exists(), "killed too late to show anything");
     }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success());
-    assert!(!killed.join("model").exists(), "killed too late to show anything");
 
-    // What a kill can leave behind the last checkpoint: lines of steps that will be made again, the last one torn.
+    // What a kill can leave: lines of steps that will be made again, the last one torn, and files half-written.
     edit(&killed.join("metrics.jsonl"), |text| text.extend(b"{\"step\":39,\"loss\":1}\n{\"step\":40,\"lo"));
+    fs::create_dir(killed.join(".unbraid-model")).unwrap();
+    for file in [".unbraid-model/new", ".unbraid-config", "checkpoints/.unbraid-123", "samples/.unbraid-456"] {
+        fs::write(killed.join(file), "half").unwrap();
+    }
 
     let resumed = unbraid(folder.path(), "train --resume killed").succeeds();
     assert!(resumed.err.contains("going on after step "), "{}", resumed.err);
@@ -52,9 +58,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
 fn the_seed_names_the_run_and_threads_do_not_matter() {
     let folder = tempdir().unwrap();
     let settings = "--steps 3 --log-every 1 --batch-size 48";
-    let words = |more: &str| {
-        format!("train --discriminator-units 200 --discriminator-layers 2 {settings} {more}")
-    };
+    let words = |more: &str| format!("train --discriminator-units 200 --discriminator-layers 2 {settings} {more}");
     for more in ["--run one --threads 1", "--run two --threads 2", "--run five --threads 5", "--run other --seed 1"] {
         unbraid(folder.path(), &words(more)).succeeds();
     }
@@ -66,15 +70,18 @@ fn the_seed_names_the_run_and_threads_do_not_matter() {
     }
 }
 
+/// Changes the bytes of a file.
+type Damage = fn(&mut Vec<u8>);
+
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_used() {
     let folder = tempdir().unwrap();
     six_steps(folder.path(), "whole");
     let whole = folder.path().join("whole");
-    let damages: [(&str, fn(&mut Vec<u8>), &str); 6] = [
+    let damages: [(&str, Damage, &str); 6] = [
         ("truncated", |bytes| bytes.truncate(bytes.len() / 2), "a whole safetensors file"),
         ("bit-flipped", |bytes| bytes[3_000_001] ^= 4, "checksum"),
-        ("renamed-tensor", |bytes| flip(bytes, b"encoder.0.bias", 8), "checksum"),
+        ("renamed-tensor", |bytes| flip(bytes, b"encoder.0.bias", 8), "a whole safetensors file"),
         ("of-another-kind", |bytes| flip(bytes, b"unbraid-checkpoint-1", 19), "expected unbraid-checkpoint-1"),
         ("garbage", |bytes| *bytes = b"not a checkpoint at all".to_vec(), "a whole safetensors file"),
         ("empty", Vec::clear, "a whole safetensors file"),
@@ -118,7 +125,7 @@ fn a_checkpoint_of_other_networks_is_refused() {
     train(folder.path(), "--run four --latents 4 --steps 2").succeeds();
     replace(&folder.path().join("four/config.toml"), "latents = 4", "latents = 5");
     let before = results(&folder.path().join("four"));
-    let words = ["four/checkpoints", "step 2", "decoder.0.weight", "[128, 4]", "[128, 5]"];
+    let words = ["four/checkpoints", "step 2", "encoder.6.weight", "[8, 128]", "[10, 128]"];
     unbraid(folder.path(), "train --resume four --steps 4").fails(1, &words);
     let mut after = results(&folder.path().join("four"));
     // The number of steps is the user's to change.
@@ -163,6 +170,8 @@ fn resuming_a_finished_run_changes_nothing_and_more_steps_extend_it() {
     let settings = "--log-every 2 --checkpoint-every 2 --sample-every 4";
     train(folder.path(), &format!("--run run --steps 4 {settings}")).succeeds();
     let run = folder.path().join("run");
+    // Work on the model that was made of it is not lost.
+    fs::write(run.join("model/model.int8.safetensors"), "mine").unwrap();
     let before = results(&run);
     unbraid(folder.path(), "train --resume run").succeeds();
     assert_same(&results(&run), &before);
@@ -237,8 +246,8 @@ fn a_loss_that_is_no_number_stops_the_run_with_step_and_term() {
     after.insert("config.toml".into(), before[Path::new("config.toml")].clone());
     assert_same(&after, &before);
 
-    replace(&run.join("config.toml"), "gamma = 1e39", "gamma = 35.0");
-    unbraid(folder.path(), "train --resume run").succeeds();
+    edit(&run.join("config.toml"), |text| text.clone_from(&before[Path::new("config.toml")]));
+    unbraid(folder.path(), "train --resume run --steps 8").succeeds();
     let (mut resumed, mut whole) = (results(&run), results(&folder.path().join("whole")));
     // A sheet of the last step of each session.
     for files in [&mut resumed, &mut whole] {

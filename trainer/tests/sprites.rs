@@ -1,14 +1,13 @@
 //! The closed-form sprites against published frames of the data set, and their indexing.
 
-use candle_core::npy::NpzTensors;
+use candle_core::Tensor;
 use unbraid_trainer::data::{self, Dataset, sprites::Sprites};
 
 #[test]
 fn agrees_with_published_frames() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dsprites-frames.npz");
-    let file = NpzTensors::new(path).unwrap();
-    let frames = file.get("frames_u8").unwrap().unwrap().to_vec3::<u8>().unwrap();
-    let labels = file.get("labels").unwrap().unwrap().to_vec2::<i64>().unwrap();
+    let read = |name| Tensor::read_npy(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let frames = read("dsprites-frames.npy").to_vec2::<u8>().unwrap();
+    let labels = read("dsprites-labels.npy").to_vec2::<i64>().unwrap();
     assert_eq!((frames.len(), labels.len()), (320, 320));
 
     let sprites = Sprites::new();
@@ -16,8 +15,9 @@ fn agrees_with_published_frames() {
     for (frame, label) in frames.iter().zip(&labels) {
         let values: Vec<usize> = label.iter().map(|&v| v as usize).collect();
         let image = sprites.batch(&[sprites.index_of(&values)]);
-        let frame: Vec<u8> = frame.concat();
-        let differing = image.iter().zip(&frame).filter(|(a, b)| a != b).count();
+        // Eight pixels a byte, the first in the highest bit.
+        let frame = frame.iter().flat_map(|byte| (0..8).map(move |bit| 255 * (byte >> (7 - bit) & 1)));
+        let differing = image.into_iter().zip(frame).filter(|(a, b)| a != b).count();
         assert!(differing <= 4, "{values:?}: {differing} pixels differ");
         wrong += differing;
     }

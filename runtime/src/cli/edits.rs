@@ -49,7 +49,11 @@ impl Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change { label, from, to, range: (low, high), .. } = self;
         write!(f, "{label}: {from:.4} -> {to:.4}")?;
-        if (*low..=*high).contains(to) { Ok(()) } else { write!(f, " (outside its useful range, {low:.4} to {high:.4})") }
+        if (*low..=*high).contains(to) {
+            Ok(())
+        } else {
+            write!(f, " (outside its useful range, {low:.4} to {high:.4})")
+        }
     }
 }
 
@@ -59,7 +63,9 @@ impl Edits {
         let mut edited = code;
         let mut changes: Vec<Change> = Vec::new();
         let kinds = [("--set", &self.set), ("--step", &self.step)];
-        for (option, Assignment { name, value }) in kinds.iter().flat_map(|(option, all)| all.iter().map(move |a| (option, a))) {
+        for (option, Assignment { name, value }) in
+            kinds.iter().flat_map(|(option, all)| all.iter().map(move |a| (option, a)))
+        {
             let latent = model.latent(name).with_context(|| format!("{option} {name}"))?;
             let label = model.label(latent);
             if changes.iter().any(|change| change.latent == latent) {

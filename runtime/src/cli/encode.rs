@@ -76,7 +76,8 @@ pub fn run(args: &Args) -> Result<String> {
 pub fn read_code(path: &Path, code: &mut Code) -> Result<()> {
     let name = path.display();
     let bytes = fs::read(path).with_context(|| name.to_string())?;
-    let file: CodeFile = serde_json::from_slice(&bytes).with_context(|| format!("{name}: not a code made by `encode`"))?;
+    let file: CodeFile =
+        serde_json::from_slice(&bytes).with_context(|| format!("{name}: not a code made by `encode`"))?;
     let (found, expected) = (file.latents.len(), code.latents());
     if found != expected {
         bail!("{name}: {found} latents, the model has {expected}");

@@ -152,8 +152,7 @@ impl Info {
 
 impl Network {
     fn table(&self) -> String {
-        let mut table =
-            Table::new([">layer", "kind", "input", "output", "kernel", "stride", ">MACs", ">weight bytes"]);
+        let mut table = Table::new([">layer", "kind", "input", "output", "kernel", "stride", ">MACs", ">weight bytes"]);
         for layer in &self.layers {
             table.row([
                 &layer.layer,

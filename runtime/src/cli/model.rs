@@ -170,7 +170,7 @@ fn other_kind(file: &[u8], error: &LoadError) -> Option<&'static str> {
     }
     // The JSON object behind the header length.
     if file.get(8).is_some_and(|byte| *byte != b'{') {
-        return Some("no safetensors file");
+        return Some("a file of another kind");
     }
     let header = SafeTensors::read_metadata(file);
     let foreign = header.is_ok_and(|(_, header)| header.info("plan").is_none());

@@ -28,7 +28,7 @@ pub fn run(args: Args) -> Result<()> {
     let training = toml::Table::try_from(&config.training).ok().map(TrainConfig::from_table);
     let command = training.and_then(|settings| settings.ok()?.command_line(config.steps).ok());
     export::write_card(&args.model, command, scores(f32.as_ref(), int8.as_ref(), cost.as_ref()))?;
-    println!("{}", args.model.join("README.md").display());
+    say!("{}", args.model.join("README.md").display());
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub fn run(args: Args) -> Result<()> {
     clear(out)?;
     let started = Instant::now();
 
-    println!("1. train FactorVAE on the sprites for {} steps", args.steps);
+    say!("1. train FactorVAE on the sprites for {} steps", args.steps);
     let config = TrainConfig {
         steps: args.steps,
         learning_rate: 5e-4,
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> Result<()> {
     train_with_bar(&run)?;
     let step = training.elapsed() / u32::try_from(args.steps).unwrap_or(u32::MAX);
 
-    println!("2. export and quantize");
+    say!("2. export and quantize");
     let model_dir = out.join("run/model");
     let Model::F32 { model: f32, config } = model::open(&model_dir)? else { bail!("{}: not a directory", model_dir.display()) };
     let dataset = data::open(&config.dataset)?;
@@ -70,13 +70,13 @@ pub fn run(args: Args) -> Result<()> {
     write_atomic(&model_dir.join(INT8), &bytes)?;
     let int8 = Int8Model::open(&model_dir.join(INT8))?;
     let cost = quantize::report::compare(&f32, &int8, &*dataset, 1000, 0)?;
-    println!("{cost}");
+    say!("{cost}");
 
-    println!("3. score f32, and int8 on the device's runtime");
+    say!("3. score f32, and int8 on the device's runtime");
     let options = Options { samples: 2000, protocols: vec![Protocol::PAPER], ..Options::default() };
     let scores = [evaluate_with_bar(&f32, &*dataset, &options)?, evaluate_with_bar(&int8, &*dataset, &options)?];
 
-    println!("4. turn factors, fresh model and shipped model, both int8");
+    say!("4. turn factors, fresh model and shipped model, both int8");
     let shipped = Int8Model::new(SHIPPED.to_vec(), Path::new("the shipped model"))?;
     let heart = dataset.batch(&[dataset.index_of(&HEART)]);
     draw(&int8, &scores[1].factors, &*dataset, &heart, out, "fresh")?;
@@ -85,7 +85,7 @@ pub fn run(args: Args) -> Result<()> {
 
     let summary = summary(&config.steps, step, &cost, &scores, &latency)?;
     write_atomic(&out.join(SUMMARY), format!("# Unbraid demo\n\n{summary}").as_bytes())?;
-    println!("\n{summary}\n{}: pictures and {SUMMARY}, in {:.0} s", out.display(), started.elapsed().as_secs_f64());
+    say!("\n{summary}\n{}: pictures and {SUMMARY}, in {:.0} s", out.display(), started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -117,7 +117,7 @@ fn draw(
     let sheet = viz::png(&samples::reconstructions(model, &images, 8, 2)?)?;
     write_atomic(&out.join(format!("{name}-reconstructions.png")), &sheet)?;
     if factors.is_empty() {
-        println!("{name}: no active latent yet, no traversal");
+        say!("{name}: no active latent yet, no traversal");
         return Ok(());
     }
     let traversal = Traversal::decode(model, factors, &model.encode(image)?.mean, 11)?;

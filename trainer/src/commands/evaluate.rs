@@ -50,10 +50,10 @@ pub fn run(args: Args) -> Result<()> {
     let evaluation = evaluate_with_bar(model.autoencoder(), &*dataset, &options)?;
     let json = serde_json::to_string_pretty(&evaluation)? + "\n";
     if args.json {
-        print!("{json}");
+        say!("{}", json.trim_end());
     } else {
-        println!("{}", args.model.display());
-        print!("{evaluation}");
+        say!("{}", args.model.display());
+        say!("{}", evaluation.to_string().trim_end());
     }
     if let Some(path) = args.output {
         write_atomic(&path, json.as_bytes())?;

@@ -22,14 +22,14 @@ pub fn run(args: Args) -> Result<()> {
     let trained = export::model_of_run(&args.run, |warning| eprintln!("passed over a damaged checkpoint: {warning}"))?;
     let extras = Extras { command: Some(trained.command), ..Extras::default() };
     export::write(&args.output, &trained.config, &trained.weights, &extras, args.force)?;
-    println!("{}: step {}", args.output.display(), trained.config.steps);
+    say!("{}: step {}", args.output.display(), trained.config.steps);
     #[cfg(feature = "onnx")]
     {
         let (encoder, decoder) = export::check::check_directory(&args.output)?;
-        println!("tract against candle: encoder.onnx off by {encoder:.1e}, decoder.onnx by {decoder:.1e} at most");
+        say!("tract against candle: encoder.onnx off by {encoder:.1e}, decoder.onnx by {decoder:.1e} at most");
     }
     if !cfg!(feature = "onnx") {
-        println!("ONNX files not run here: build with --features onnx to check them with tract");
+        say!("ONNX files not run here: build with --features onnx to check them with tract");
     }
     Ok(())
 }

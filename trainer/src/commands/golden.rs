@@ -32,6 +32,6 @@ pub fn run(args: Args) -> Result<()> {
     };
     let (inputs, codes) = (vectors.means.len(), vectors.random_means.len());
     let what = if args.check { "this machine computes the golden vectors" } else { "golden vectors written" };
-    println!("{}: {what}: {inputs} images encoded and decoded, {codes} random codes decoded", args.model.display());
+    say!("{}: {what}: {inputs} images encoded and decoded, {codes} random codes decoded", args.model.display());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `unbraid label`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use unbraid::writer::{FactorSpec, with_factors};
@@ -44,6 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     // The measurements take minutes; a name that cannot be given is refused before. No name can be equal to these.
     let anything = |latent| Factor { name: format!("\n{latent}"), ..Factor::unnamed(latent) };
     apply_names(&mut (0..model.autoencoder().latents()).map(anything).collect(), &args.names)?;
+    let int8 = int8_of(&model, &args.model)?;
 
     let protocols = vec![Protocol::PAPER];
     let options = Options { seed: args.seed, samples: args.samples, protocols, ..Options::default() };
@@ -51,29 +52,37 @@ pub fn run(args: Args) -> Result<()> {
     let mut factors = evaluation.factors;
     apply_names(&mut factors, &args.names)?;
 
-    match model {
-        Model::F32 { mut config, .. } => {
-            config.factors = factors.clone();
-            export::write_config(&args.model, &config)?;
-            let int8 = args.model.join(export::INT8);
-            if int8.exists() {
-                relabel(&Int8Model::open(&int8)?, &int8, &factors)?;
-                println!("{}: the same names", int8.display());
-            }
-        }
-        Model::Int8(int8) => relabel(&int8, &args.model, &factors)?,
+    // All is made before the first file is written, so that the two cannot come to differ.
+    let relabeled = int8.map(|(path, int8)| Ok::<_, Error>((relabeled(&int8, &path, &factors)?, path))).transpose()?;
+    if let Model::F32 { mut config, .. } = model {
+        config.factors = factors.clone();
+        export::write_config(&args.model, &config)?;
     }
-    println!("latent  name             KL     low    high  agreement");
+    if let Some((bytes, path)) = relabeled {
+        write_atomic(&path, &bytes)?;
+        if path != args.model {
+            say!("{}: the same names", path.display());
+        }
+    }
+    say!("latent  name             KL     low    high  agreement");
     for Factor { latent, name, low, high, importance, agreement, .. } in &factors {
-        println!("{latent:>6}  {name:<12}  {importance:>5.2}  {low:>6.2}  {high:>6.2}  {:>8.0} %", 100.0 * agreement);
+        say!("{latent:>6}  {name:<12}  {importance:>5.2}  {low:>6.2}  {high:>6.2}  {:>8.0} %", 100.0 * agreement);
     }
     Ok(())
 }
 
-/// Replaces the factor table of an int8 file.
-fn relabel(model: &Int8Model, path: &std::path::Path, factors: &[Factor]) -> Result<()> {
+/// The int8 file that gets the names: `model` itself, or the one in its directory, if there is one.
+fn int8_of(model: &Model, path: &Path) -> Result<Option<(PathBuf, Int8Model)>> {
+    let beside = path.join(export::INT8);
+    Ok(match model {
+        Model::Int8(int8) => Some((path.into(), int8.clone())),
+        Model::F32 { .. } if beside.exists() => Some((beside.clone(), Int8Model::open(&beside)?)),
+        Model::F32 { .. } => None,
+    })
+}
+
+/// The bytes of `model` with another factor table.
+fn relabeled(model: &Int8Model, path: &Path, factors: &[Factor]) -> unbraid_trainer::Result<Vec<u8>> {
     let table: Vec<FactorSpec> = factors.iter().cloned().map(FactorSpec::from).collect();
-    let refused = |e: unbraid::writer::WriteError| Error::Runtime { path: path.into(), reason: e.to_string() };
-    write_atomic(path, &with_factors(model.bytes(), &table).map_err(refused)?)?;
-    Ok(())
+    with_factors(model.bytes(), &table).map_err(|e| Error::Runtime { path: path.into(), reason: e.to_string() })
 }

@@ -1,5 +1,13 @@
 //! One file a command: its options, and what it prints.
 
+/// `println!` that does not mind when nobody reads any more, as behind `| head`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub mod card;
 pub mod demo;
 pub mod evaluate;

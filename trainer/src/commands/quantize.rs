@@ -74,12 +74,12 @@ pub fn run(args: Args) -> Result<()> {
     let bytes = quantize::quantize(&model, &*dataset, &config.factors, metadata(&config), &options)?;
     let int8 = Int8Model::new(bytes, &args.output)?;
     let report = compare(&model, &int8, &*dataset, args.compare, args.seed)?;
-    println!("{report}");
-    if let Some(least) = args.min_psnr.filter(|&least| !(report.psnr >= least)) {
+    say!("{report}");
+    if let Some(least) = args.min_psnr.filter(|least| report.psnr.total_cmp(least).is_lt()) {
         bail!("{}: not written: PSNR {:.2} dB, at least {least} dB asked for", args.output.display(), report.psnr);
     }
     write_atomic(&args.output, int8.bytes())?;
-    println!(
+    say!(
         "{}: {} bytes, {} latents, {} named factors",
         args.output.display(),
         int8.bytes().len(),

@@ -1,6 +1,6 @@
 //! `unbraid train`
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
@@ -49,7 +49,7 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
     set_threads(run.config().threads)?;
 
     let steps = train_with_bar(&run)?;
-    println!("trained to step {steps}; the model is in {}", run.folder().join("model").display());
+    say!("trained to step {steps}; the model is in {}", run.folder().join("model").display());
     Ok(())
 }
 
@@ -58,23 +58,24 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
     let bar = progress_bar(run.config().steps, "{bar:20} {pos}/{len} {per_sec} ETA {eta}  {wide_msg}");
     let log_every = run.config().log_every;
     let visible = !bar.is_hidden();
-    let mut started = false;
+    let mut first = None;
     let steps = run.train(|event| match event {
         Event::Note(note) => bar.suspend(|| eprintln!("{note}")),
         Event::Step { step, terms } => {
-            if !started {
-                // Steps of an earlier session are no speed of this one.
+            // Steps of an earlier session are no speed of this one.
+            let &mut (before, start) = first.get_or_insert_with(|| {
                 bar.set_position(step - 1);
                 bar.reset_eta();
-                started = true;
-            }
+                (step, Instant::now())
+            });
             bar.set_position(step);
             if step.is_multiple_of(log_every) {
                 let text: Vec<String> = terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
                 if visible {
                     bar.set_message(text.join("  "));
                 } else {
-                    eprintln!("step {step}  {:.2}/s  {}", bar.per_sec(), text.join("  "));
+                    let speed = (step - before) as f64 / start.elapsed().as_secs_f64();
+                    eprintln!("step {step}  {speed:.2}/s  {}", text.join("  "));
                 }
             }
         }

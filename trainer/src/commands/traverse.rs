@@ -78,6 +78,6 @@ pub fn run(args: Args) -> Result<()> {
     let traversal = Traversal::decode(model, &factors, &base, args.steps)?;
     let bytes = if animate { traversal.gif(args.upscale, DELAY)? } else { traversal.png(args.upscale)? };
     write_atomic(&args.output, &bytes)?;
-    println!("{}: {} factors, {} values each", args.output.display(), factors.len(), args.steps);
+    say!("{}: {} factors, {} values each", args.output.display(), factors.len(), args.steps);
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::card::model_card;
 use super::config::ModelConfig;
 use super::weights::{Header, Mismatch, Values, check_finite, check_headers, values};
 use super::{onnx, weights};
-use crate::train::files::{make_folder, parent, write_atomic};
+use crate::train::files::{UNFINISHED, make_folder, parent, write_atomic};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -54,7 +54,7 @@ pub fn write(
     let files = contents(config, weights, extras)?;
     let folder = parent(dir);
     make_folder(&folder)?;
-    let staging = tempfile::Builder::new().prefix(".unbraid-").tempdir_in(&folder).map_err(Error::io(&folder))?;
+    let staging = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&folder).map_err(Error::io(&folder))?;
     // The staging folder is private; a folder made in it gets the permissions of any new one.
     let new = staging.path().join("new");
     fs::create_dir(&new).map_err(Error::io(dir))?;

@@ -1,6 +1,7 @@
 //! Names for latents: after the factor that each one moves with, or by hand.
 //!
-//! A latent is named after the factor with the greatest effect on it ([`super::effects`]). Votes of the FactorVAE score
+//! A latent is named after the factor with the greatest effect on it ([`super::effects`]), if that stands out ([`LEAD`]); one that
+//! follows several factors at once keeps its number, `z4`, since any of their names would mislead. Votes of the FactorVAE score
 //! do not decide, they tell how far the name can be trusted ([`Factor::agreement`]): a factor that no latent carries
 //! gives its votes to whichever latent it disturbs, so the second of two rotation latents can hold nothing but votes
 //! for "shape", and still it rotates the picture. Effects also name latents that got no votes at all.
@@ -12,6 +13,9 @@ use std::collections::HashSet;
 
 use super::elbo::LatentStatistics;
 use crate::{Error, Result, model::Factor};
+
+/// How many times the effect of the next factor the greatest one must have to give a latent its name.
+pub const LEAD: f32 = 1.25;
 
 /// The longest name, bytes of UTF-8.
 pub const MAX_NAME: usize = 40;
@@ -28,10 +32,12 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// The factor with the greatest effect on `latent`, and the effect; the first of equals.
-    fn factor(&self, latent: usize) -> (usize, f32) {
-        let effects = self.effects[latent].iter().copied().enumerate();
-        effects.fold((0, f32::MIN), |best, next| if next.1 > best.1 { next } else { best })
+    /// The factor that `latent` follows, and its effect; `None` where no factor leads by [`LEAD`].
+    fn factor(&self, latent: usize) -> Option<(usize, f32)> {
+        let mut effects: Vec<(usize, f32)> = self.effects[latent].iter().copied().enumerate().collect();
+        effects.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let next = effects.get(1).map_or(0.0, |next| next.1);
+        effects.first().copied().filter(|best| best.1 > 0.0 && best.1 >= LEAD * next)
     }
 
     /// The share of `latent`'s votes that are for `factor`; 0 without votes.
@@ -68,11 +74,11 @@ pub fn label(statistics: &LatentStatistics, evidence: Option<&Evidence>) -> Vec<
 }
 
 fn name_after_factors(factors: &mut [Factor], evidence: &Evidence) {
-    let carried = |factor: &Factor| evidence.factor(factor.latent).1 * factor.importance;
+    let carried = |factor: &Factor| evidence.factor(factor.latent).map_or(0.0, |(_, effect)| effect * factor.importance);
     factors.sort_by(|a, b| carried(b).total_cmp(&carried(a)).then(a.latent.cmp(&b.latent)));
     let mut taken = HashSet::new();
     for factor in factors {
-        let (followed, _) = evidence.factor(factor.latent);
+        let Some((followed, _)) = evidence.factor(factor.latent) else { continue };
         let plain = &evidence.names[followed];
         let mut name = plain.clone();
         let mut number = 2;
@@ -166,8 +172,8 @@ mod tests {
     fn latents_are_named_by_effect_and_sorted_by_kl() {
         let factors = table();
         assert_eq!(column(&factors, |f| f.latent), [2, 3, 4, 0]);
-        // Latent 0 carries 0.9 nats of rotation, latent 4 only 0.72.
-        assert_eq!(column(&factors, |f| f.name.clone()), ["x", "rotation", "rotation-3", "rotation-2"]);
+        // Latent 4 follows rotation and shape alike: no name would be right.
+        assert_eq!(column(&factors, |f| f.name.clone()), ["x", "rotation", "z4", "rotation-2"]);
         assert_eq!(column(&factors, |f| f.agreement), [1.0, 0.0, 0.0, 0.75]);
         assert_eq!((factors[0].low, factors[0].high, factors[0].importance), (-2.0, 2.0, 3.0));
     }
@@ -183,7 +189,7 @@ mod tests {
         let mut factors = table();
         let names = [(0, "rotation".into()), (3, "drehung°".into()), (2, "x".into())];
         apply_names(&mut factors, &names).unwrap();
-        assert_eq!(column(&factors, |f| f.name.clone()), ["x", "drehung°", "rotation-3", "rotation"]);
+        assert_eq!(column(&factors, |f| f.name.clone()), ["x", "drehung°", "z4", "rotation"]);
         // What was confirmed keeps its votes.
         assert_eq!(column(&factors, |f| f.agreement), [1.0, 0.0, 0.0, 0.0]);
     }

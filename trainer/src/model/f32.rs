@@ -93,23 +93,38 @@ impl Autoencoder for F32Model {
         let mut posterior = Posterior { mean: Vec::new(), log_var: Vec::new() };
         for batch in images.chunks(BATCH * size) {
             let code = self.encoder.forward_frozen(&self.images(batch)?)?;
-            let half = |start| -> Result<Vec<f32>> {
-                Ok(code.narrow(D::Minus1, start, latents)?.flatten_all()?.to_vec1()?)
+            let half = |start, name| -> Result<Vec<f32>> {
+                let values = code.narrow(D::Minus1, start, latents)?.flatten_all()?.to_vec1()?;
+                finite(&values, |i| format!("{name} of latent {}", i % latents))?;
+                Ok(values)
             };
-            posterior.mean.extend(half(0)?);
-            posterior.log_var.extend(half(latents)?);
+            posterior.mean.extend(half(0, "mean")?);
+            posterior.log_var.extend(half(latents, "log_var")?);
         }
         Ok(posterior)
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
         whole(latents.len(), self.architecture.latents, "latent values")?;
+        finite(latents, |i| format!("latent {}", i % self.architecture.latents))?;
         let mut images = Vec::with_capacity(latents.len() / self.architecture.latents * self.architecture.image.size());
         for batch in latents.chunks(BATCH * self.architecture.latents) {
             let logits = self.decoder.forward_frozen(&self.latent_vectors(batch)?)?.flatten_all()?.to_vec1::<f32>()?;
+            finite(&logits, |i| format!("logit of pixel {}", i % self.architecture.image.size()))?;
             images.extend(logits.into_iter().map(|l| (255.0 / (1.0 + (-l).exp())).round() as u8));
         }
         Ok(images)
+    }
+}
+
+/// Refuses NaN and infinities, which finite weights can give too: a picture would not show them.
+///
+/// # Errors
+/// The first one, by the name that `name` gives its index.
+pub(crate) fn finite(values: &[f32], name: impl Fn(usize) -> String) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(i) => Err(Error::Unsupported(format!("{} is {}, expected a finite number", name(i), values[i]))),
     }
 }
 

@@ -20,7 +20,7 @@ use self::{
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    model::{Autoencoder, F32Model, Factor, ImageShape, Layer, Shape},
+    model::{Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
     nn::Network,
     rng::{self, Purpose},
 };
@@ -142,9 +142,9 @@ impl Calibrated {
         for batch in &batches {
             let outputs = network.trace(batch)?;
             for (span, layer) in spans.iter_mut().zip(&layers) {
-                let values = outputs[layer.index].flatten_all()?;
-                span.0 = span.0.min(values.min_all()?.to_scalar()?);
-                span.1 = span.1.max(values.max_all()?.to_scalar()?);
+                let values = outputs[layer.index].flatten_all()?.to_vec1::<f32>()?;
+                finite(&values, |_| format!("an output of layer {}.{}", network.name(), layer.index))?;
+                *span = values.iter().fold(*span, |(low, high), &v| (low.min(v), high.max(v)));
             }
             last.extend(outputs.last().cloned());
         }

@@ -8,6 +8,9 @@ use std::{
 
 use crate::{Error, Result};
 
+/// How the names of files and folders begin that are still being written.
+pub const UNFINISHED: &str = ".unbraid-";
+
 /// Writes `bytes` beside `path`, flushes them to the disk and renames: a reader sees the old file or the new one.
 ///
 /// # Errors
@@ -16,7 +19,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
     make_folder(&folder)?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".unbraid-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -27,6 +30,26 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
     file.persist(path).map_err(|e| Error::Io { path: path.into(), cause: e.error })?;
     sync_folder(&folder)
+}
+
+/// Removes from `folder` what a killed process was writing. Nobody else may be writing there.
+///
+/// # Errors
+/// The folder cannot be read, or something in it not removed.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(UNFINISHED) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to go on where `path` exists, unless `force`.

@@ -92,7 +92,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// They cannot be drawn, or the range is used up.
-    pub fn next(&mut self) -> Result<Batch> {
+    pub fn next_batch(&mut self) -> Result<Batch> {
         let pixels = self.pixels.recv().map_err(|_| Error::Unsupported("no more batches were asked for".into()))??;
         let shape = self.dataset.image();
         let all = Tensor::from_vec(

@@ -21,7 +21,7 @@ use super::{
     checkpoint::{self, Checkpoint},
     config::TrainConfig,
     device,
-    files::{make_folder, write_atomic},
+    files::{make_folder, remove_unfinished, write_atomic},
     loader::{Draw, Loader},
     samples::Samples,
     tensorboard::EventWriter,
@@ -108,6 +108,9 @@ impl Run {
             return Err(Error::setting("steps", config.steps, &format!("{newest} or more, the steps made already")));
         }
         let (device, note) = device::open(&config.device)?;
+        for written in [folder, &folder.join(CHECKPOINTS), &folder.join("samples")] {
+            remove_unfinished(written)?;
+        }
         let run = Self { folder: folder.into(), config, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
@@ -160,13 +163,16 @@ impl Run {
         std::thread::scope(|scope| {
             let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, device);
             for step in start + 1..=config.steps {
-                let terms = objective.step(&loader.next()?)?;
+                let terms = objective.step(&loader.next_batch()?)?;
                 let last = step == config.steps;
                 if step.is_multiple_of(config.log_every) || last {
                     metrics.write(step, &terms)?;
                 }
                 if step.is_multiple_of(config.sample_every) || last {
-                    samples.write(step, &*objective, &mut metrics.events)?;
+                    samples.write(step, &*objective, &mut metrics.events).map_err(|e| match e {
+                        Error::Unsupported(reason) => Error::Unsupported(format!("step {step}, samples: {reason}")),
+                        other => other,
+                    })?;
                 }
                 if step.is_multiple_of(config.checkpoint_every) || last {
                     metrics.flush()?;
@@ -177,9 +183,14 @@ impl Run {
             Ok::<_, Error>(())
         })?;
 
+        let model = self.folder.join("model");
+        if start == config.steps && export::read(&model).is_ok_and(|(written, _)| written.steps == start) {
+            // Nothing is new, but names or an int8 file may have been added to it.
+            return Ok(start);
+        }
         let trained = export::model_of_run(&self.folder, |_| {})?;
         let extras = Extras { command: Some(trained.command), ..Extras::default() };
-        export::write(&self.folder.join("model"), &trained.config, &trained.weights, &extras, true)?;
+        export::write(&model, &trained.config, &trained.weights, &extras, true)?;
         Ok(trained.config.steps)
     }
 }
