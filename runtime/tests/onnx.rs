@@ -46,7 +46,12 @@ fn tensor(name: &str, shape: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value, ..Default::default() }), ..Default::default() }
 }
 
-fn file(input: ValueInfoProto, output: Vec<ValueInfoProto>, node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Vec<u8> {
+fn file(
+    input: ValueInfoProto,
+    output: Vec<ValueInfoProto>,
+    node: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+) -> Vec<u8> {
     let graph = GraphProto { name: "test".into(), input: vec![input], output, node, initializer, ..Default::default() };
     let opset_import = vec![OperatorSetIdProto { version: 17, ..Default::default() }];
     ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
@@ -151,7 +156,8 @@ fn files_that_are_no_pair_are_refused() {
 
     let error = Pair::new(&decoder(), &encoder()).error();
     assert!(error.contains("encoder.onnx: no single input \"image\", found [\"latent\"]"), "{error}");
-    let nameless = file(tensor("image", &[2]), vec![tensor("y", &[2])], vec![node("Relu", &["image"], "y", None)], vec![]);
+    let nameless =
+        file(tensor("image", &[2]), vec![tensor("y", &[2])], vec![node("Relu", &["image"], "y", None)], vec![]);
     let error = Pair::new(&nameless, &decoder()).error();
     assert!(error.contains("no outputs [\"mean\", \"log_var\"], found [\"y\"]"), "{error}");
 }
@@ -164,9 +170,15 @@ fn shapes_that_do_not_fit_are_refused() {
     };
     // A decoder of other pictures, one of more latents, and one of more than a code can hold.
     let error = Pair::new(&encoder(), &pass("Sigmoid", tensor("latent", &[2]), "image", &[2])).error();
-    assert!(error.contains("decoder.onnx: output \"image\" has shape 1,2, expected [1, 2, 1, 2], the encoder's image"), "{error}");
+    assert!(
+        error.contains("decoder.onnx: output \"image\" has shape 1,2, expected [1, 2, 1, 2], the encoder's image"),
+        "{error}"
+    );
     let error = Pair::new(&encoder(), &pass("Sigmoid", tensor("latent", &[3]), "image", &[3])).error();
-    assert!(error.contains("encoder.onnx: output \"mean\" has shape 1,2, expected [1, 3], the decoder's latents"), "{error}");
+    assert!(
+        error.contains("encoder.onnx: output \"mean\" has shape 1,2, expected [1, 3], the decoder's latents"),
+        "{error}"
+    );
     let error = Pair::new(&encoder(), &pass("Sigmoid", tensor("latent", &[129]), "image", &[129])).error();
     assert!(error.contains("input \"latent\" has shape") && error.contains("expected batch, 1 to 128"), "{error}");
 

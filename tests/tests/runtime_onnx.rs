@@ -25,7 +25,8 @@ fn compare(onnx: &mut OnnxAutoencoder, f32: &F32Model, pictures: &[u8]) {
     for (index, picture) in pictures.chunks_exact(shape.size()).enumerate() {
         let code = onnx.encode(picture).unwrap();
         for latent in 0..latents {
-            let (mean, log_var) = (posterior.mean[index * latents + latent], posterior.log_var[index * latents + latent]);
+            let (mean, log_var) =
+                (posterior.mean[index * latents + latent], posterior.log_var[index * latents + latent]);
             assert!((code.mean(latent) - mean).abs() <= MEAN_LIMIT, "{} {mean}", code.mean(latent));
             assert!((code.log_var(latent) - log_var).abs() <= LOG_VAR_LIMIT, "{} {log_var}", code.log_var(latent));
         }

@@ -95,8 +95,7 @@ fn turning_a_factor_turns_that_factor() {
 #[test]
 fn scores_about_what_its_card_says() {
     let path = directory().join("evaluation.int8.json");
-    let recorded: unbraid_trainer::metrics::Evaluation =
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let recorded: unbraid_trainer::metrics::Evaluation = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let recorded = recorded.factor_vae.iter().find(|score| score.protocol == "paper").unwrap().score;
     // A tenth of the paper's votes.
     let protocol = Protocol { train_votes: 80, scale_samples: 1000, ..Protocol::PAPER };

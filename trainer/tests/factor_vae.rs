@@ -132,7 +132,11 @@ fn the_terms_are_those_of_algorithm_2() {
     };
     let expected = reference().unwrap();
     for (name, expected) in ["loss", "reconstruction", "kl", "total_correlation"].iter().zip(expected) {
-        assert!((terms[name] - expected).abs() < 1e-4 * expected.abs().max(1.0), "{name}: {} vs {expected}", terms[name]);
+        assert!(
+            (terms[name] - expected).abs() < 1e-4 * expected.abs().max(1.0),
+            "{name}: {} vs {expected}",
+            terms[name]
+        );
     }
 
     // The discriminator saw z1 of the old encoder and z2 of the new one, and had its old weights.
@@ -184,7 +188,8 @@ fn both_readings_of_the_discriminator_have_the_published_size() {
         let net = Architecture::preset("factor-vae-64", 10).unwrap();
         let objective = FactorVae::new(&net, &options, adam(), Init::He, 0, &Device::Cpu).unwrap();
         let weights = objective.state().into_iter().filter(|(name, _)| name.starts_with("discriminator."));
-        let weights = weights.filter(|(name, _)| !name.starts_with("discriminator.m") && !name.starts_with("discriminator.v"));
+        let weights =
+            weights.filter(|(name, _)| !name.starts_with("discriminator.m") && !name.starts_with("discriminator.v"));
         assert_eq!(weights.map(|(_, t)| t.elem_count()).sum::<usize>(), parameters);
     }
 }
@@ -193,7 +198,15 @@ fn both_readings_of_the_discriminator_have_the_published_size() {
 fn the_loss_falls() {
     let mut objective = factor_vae(&small());
     let losses: Vec<f32> = (1..=12)
-        .map(|step| objective.step(&Batch { step, ..batch(1) }).unwrap().into_iter().find(|t| t.0 == "reconstruction").unwrap().1)
+        .map(|step| {
+            objective
+                .step(&Batch { step, ..batch(1) })
+                .unwrap()
+                .into_iter()
+                .find(|t| t.0 == "reconstruction")
+                .unwrap()
+                .1
+        })
         .collect();
     assert!(losses[11] < 0.9 * losses[0], "{losses:?}");
 }

@@ -23,7 +23,8 @@ impl Network {
 
     fn forward(&self, part: &str, layers: &[Layer], mut x: Tensor) -> Result<Tensor> {
         for (index, layer) in layers.iter().enumerate() {
-            let tensor = |name: &str| self.weights.get(&format!("{part}.{index}.{name}")).context("a weight is missing");
+            let tensor =
+                |name: &str| self.weights.get(&format!("{part}.{index}.{name}")).context("a weight is missing");
             let channels = || anyhow::Ok(tensor("bias")?.reshape((1, (), 1, 1))?);
             let (y, activation) = match *layer {
                 Layer::Conv2d { stride, padding, activation, .. } => {

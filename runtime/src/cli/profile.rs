@@ -221,7 +221,7 @@ impl fmt::Display for Measured {
         }
         let macs_per_nanosecond = format!("{:.2}", self.macs_per_nanosecond);
         table.row([&"", &"total", &"", &grouped(self.macs), &micros(self.nanoseconds), &"", &macs_per_nanosecond]);
-        write!(f, "{table}  {} bytes of arena\n", grouped(self.arena_bytes as u64))
+        writeln!(f, "{table}  {} bytes of arena", grouped(self.arena_bytes as u64))
     }
 }
 

@@ -52,7 +52,8 @@ fn scores(f32: Option<&Evaluation>, int8: Option<&Evaluation>, cost: Option<&Rep
         lines.push("| | f32 | int8 |\n|---|---:|---:|".into());
         for score in &any.factor_vae {
             let votes = score.train_votes + score.eval_votes;
-            let what = format!("FactorVAE score, {} protocol ({votes} votes of {})", score.protocol, score.images_per_vote);
+            let what =
+                format!("FactorVAE score, {} protocol ({votes} votes of {})", score.protocol, score.images_per_vote);
             lines.push(row(what, &|e| {
                 e.factor_vae.iter().find(|s| s.protocol == score.protocol).map(|s| format!("{:.3}", s.score))
             }));
@@ -60,7 +61,8 @@ fn scores(f32: Option<&Evaluation>, int8: Option<&Evaluation>, cost: Option<&Rep
         lines.push(row("reconstruction loss, nats".into(), &|e| Some(format!("{:.1}", e.statistics.reconstruction))));
         lines.push(row("KL, nats".into(), &|e| Some(format!("{:.1}", e.statistics.total_kl()))));
         lines.push(row("active latents".into(), &|e| Some(e.statistics.active.len().to_string())));
-        lines.push(format!("\nOver {} images of {}, seed {}.", any.statistics.images, any.dataset, any.statistics.seed));
+        lines
+            .push(format!("\nOver {} images of {}, seed {}.", any.statistics.images, any.dataset, any.statistics.seed));
     }
     if let Some(cost) = cost {
         lines.push(format!(

@@ -15,11 +15,7 @@ use unbraid_trainer::{
     metrics::{Evaluation, Options, Protocol},
     model::{self, Autoencoder, Factor, Int8Model, Model},
     quantize::{self, report::Report},
-    train::{
-        config::TrainConfig,
-        files::write_atomic,
-        run::Run,
-    },
+    train::{config::TrainConfig, files::write_atomic, run::Run},
     viz::{self, Traversal, samples},
 };
 
@@ -64,7 +60,9 @@ pub fn run(args: Args) -> Result<()> {
 
     say!("2. export and quantize");
     let model_dir = out.join("run/model");
-    let Model::F32 { model: f32, config } = model::open(&model_dir)? else { bail!("{}: not a directory", model_dir.display()) };
+    let Model::F32 { model: f32, config } = model::open(&model_dir)? else {
+        bail!("{}: not a directory", model_dir.display())
+    };
     let dataset = data::open(&config.dataset)?;
     let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata(&config), &quantize::Options::default())?;
     write_atomic(&model_dir.join(INT8), &bytes)?;
@@ -165,13 +163,30 @@ fn summary(steps: &u64, step: Duration, cost: &Report, scores: &[Evaluation; 2],
     writeln!(text, "| | f32 | int8 |\n|---|---|---|")?;
     let [f32, int8] = scores;
     let both = |what: &str, a: String, b: String| format!("| {what} | {a} | {b} |\n");
-    text += &both("reconstruction, nats", format!("{:.1}", f32.statistics.reconstruction), format!("{:.1}", int8.statistics.reconstruction));
-    text += &both("KL, nats", format!("{:.1}", f32.statistics.total_kl()), format!("{:.1}", int8.statistics.total_kl()));
+    text += &both(
+        "reconstruction, nats",
+        format!("{:.1}", f32.statistics.reconstruction),
+        format!("{:.1}", int8.statistics.reconstruction),
+    );
+    text +=
+        &both("KL, nats", format!("{:.1}", f32.statistics.total_kl()), format!("{:.1}", int8.statistics.total_kl()));
     text += &both("active latents", f32.statistics.active.len().to_string(), int8.statistics.active.len().to_string());
     text += &both("FactorVAE score (paper protocol)", score(f32), score(int8));
     text += &both("round trip against f32", "".into(), format!("{:.1} dB", cost.psnr));
-    text += &both("encode, one thread", "".into(), format!("{} µs, {} bytes of arena", latency.encode.as_micros(), latency.encode_arena));
-    text += &both("decode, one thread", "".into(), format!("{} µs, {} bytes of arena", latency.decode.as_micros(), latency.decode_arena));
-    writeln!(text, "\n{steps} training steps at {:.0} ms; a useful model takes tens of thousands.", step.as_secs_f64() * 1e3)?;
+    text += &both(
+        "encode, one thread",
+        "".into(),
+        format!("{} µs, {} bytes of arena", latency.encode.as_micros(), latency.encode_arena),
+    );
+    text += &both(
+        "decode, one thread",
+        "".into(),
+        format!("{} µs, {} bytes of arena", latency.decode.as_micros(), latency.decode_arena),
+    );
+    writeln!(
+        text,
+        "\n{steps} training steps at {:.0} ms; a useful model takes tens of thousands.",
+        step.as_secs_f64() * 1e3
+    )?;
     Ok(text)
 }

@@ -31,7 +31,8 @@ use unbraid_trainer::{
 /// The data set that `name` asks for, else the one that `model` was trained on.
 fn dataset_of(model: &Model, name: Option<&str>) -> Result<Box<dyn Dataset>> {
     let trained_on = model.dataset()?;
-    let name = name.or(trained_on.as_deref()).context("the model does not say what it was trained on; pass --dataset")?;
+    let name =
+        name.or(trained_on.as_deref()).context("the model does not say what it was trained on; pass --dataset")?;
     Ok(data::open(name)?)
 }
 

@@ -61,7 +61,10 @@ pub fn run(args: Args) -> Result<()> {
     let model = opened.autoencoder();
     let mut factors = opened.factors()?;
     if factors.is_empty() {
-        eprintln!("note: the latents have no names yet (`unbraid label {}`); showing all of them", args.model.display());
+        eprintln!(
+            "note: the latents have no names yet (`unbraid label {}`); showing all of them",
+            args.model.display()
+        );
         factors = (0..model.latents()).map(Factor::unnamed).collect();
     }
     let base = if args.center {

@@ -109,7 +109,8 @@ fn compute(int8: &Int8Model, inputs: &[u8]) -> Result<Golden> {
     let encode = |image: &[u8], arena: &mut Vec<u8>| model.encode(image, arena).map_err(|e| refused(e.into()));
     let codes: Vec<Code> =
         inputs.chunks_exact(int8.image().size()).map(|image| encode(image, &mut arena)).collect::<Result<_>>()?;
-    let random: Vec<Code> = (0..COUNT as u64).map(|i| random_code(&model, i).map_err(|e| refused(e.into()))).collect::<Result<_>>()?;
+    let random: Vec<Code> =
+        (0..COUNT as u64).map(|i| random_code(&model, i).map_err(|e| refused(e.into()))).collect::<Result<_>>()?;
     Ok(Golden {
         model_sha256: hex(&Sha256::digest(int8.bytes())),
         inputs_sha256: hex(&Sha256::digest(inputs)),

@@ -1,6 +1,6 @@
 //! Trained models as files: the model directory (`config.json`, `model.safetensors`, `README.md`) and ONNX.
 //!
-//! [`write`] makes a directory in the layout of the Hugging Face Hub, [`read`] checks one and loads it.
+//! [`write()`] makes a directory in the layout of the Hugging Face Hub, [`read`] checks one and loads it.
 
 mod card;
 #[cfg(feature = "onnx")]

@@ -74,7 +74,8 @@ pub fn label(statistics: &LatentStatistics, evidence: Option<&Evidence>) -> Vec<
 }
 
 fn name_after_factors(factors: &mut [Factor], evidence: &Evidence) {
-    let carried = |factor: &Factor| evidence.factor(factor.latent).map_or(0.0, |(_, effect)| effect * factor.importance);
+    let carried =
+        |factor: &Factor| evidence.factor(factor.latent).map_or(0.0, |(_, effect)| effect * factor.importance);
     factors.sort_by(|a, b| carried(b).total_cmp(&carried(a)).then(a.latent.cmp(&b.latent)));
     let mut taken = HashSet::new();
     for factor in factors {

@@ -100,26 +100,26 @@ impl Autoencoder for Int8Model {
         let values = |read: fn(&Code, usize) -> f32| {
             codes.iter().flat_map(|code| (0..self.latents).map(move |latent| read(code, latent))).collect()
         };
-        Ok(Posterior { mean: values(|code, latent| code.mean(latent)), log_var: values(|code, latent| code.log_var(latent)) })
+        Ok(Posterior {
+            mean: values(|code, latent| code.mean(latent)),
+            log_var: values(|code, latent| code.log_var(latent)),
+        })
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
         let n = whole(latents.len(), self.latents, "latent values")?;
         let model = self.model()?;
         let mut images = vec![0; n * self.image.size()];
-        images
-            .par_chunks_mut(self.image.size())
-            .zip(latents.par_chunks(self.latents))
-            .try_for_each_init(
-                || vec![0; model.decode_arena_bytes()],
-                |arena, (image, latents)| {
-                    let mut code = Code::new(&model);
-                    for (latent, &value) in latents.iter().enumerate() {
-                        code.set(latent, value).map_err(refused_later)?;
-                    }
-                    model.decode_into(&code, arena, image).map_err(refused_later)
-                },
-            )?;
+        images.par_chunks_mut(self.image.size()).zip(latents.par_chunks(self.latents)).try_for_each_init(
+            || vec![0; model.decode_arena_bytes()],
+            |arena, (image, latents)| {
+                let mut code = Code::new(&model);
+                for (latent, &value) in latents.iter().enumerate() {
+                    code.set(latent, value).map_err(refused_later)?;
+                }
+                model.decode_into(&code, arena, image).map_err(refused_later)
+            },
+        )?;
         Ok(images)
     }
 }

@@ -7,8 +7,12 @@ mod open;
 
 pub use architecture::{Activation, Architecture, ImageShape, Layer, Shape};
 
-pub use self::{f32::F32Model, int8::Int8Model, open::{Model, open}};
 pub(crate) use self::f32::finite;
+pub use self::{
+    f32::F32Model,
+    int8::Int8Model,
+    open::{Model, open},
+};
 use crate::Result;
 
 /// Posterior parameters of a batch, row-major `(N, latents)`.

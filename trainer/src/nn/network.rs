@@ -41,7 +41,7 @@ impl Network {
         Ok(Self { name, layers: layers.to_vec(), parameters })
     }
 
-    /// A network with the given weights, by name as in [`Self::tensors`].
+    /// A network with the given weights, by name as in [`Self::variables`].
     ///
     /// # Errors
     /// A tensor is missing or has another shape.

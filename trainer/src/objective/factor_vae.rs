@@ -175,7 +175,7 @@ impl Objective for FactorVae {
     }
 }
 
-/// The density-ratio estimator: an MLP with two logits, [0] "from q(z)" and [1] "from the product of marginals".
+/// The density-ratio estimator: an MLP with two logits, first "from q(z)", then "from the product of marginals".
 #[derive(Debug)]
 pub struct Discriminator {
     network: Network,

@@ -78,7 +78,13 @@ impl Histogram {
                 let outside = self.counts.iter().sum::<u64>() / 10_000;
                 let cut = |counts: &mut dyn Iterator<Item = &u64>| {
                     let mut sum = 0;
-                    counts.take_while(|&&count| { sum += count; sum <= outside }).count() as f32 * self.width
+                    counts
+                        .take_while(|&&count| {
+                            sum += count;
+                            sum <= outside
+                        })
+                        .count() as f32
+                        * self.width
                 };
                 // Half a percent of the span at least stays on each side of 0 that has values at all.
                 let low = (full.low + cut(&mut self.counts.iter())).min(0.005 * full.low);

@@ -61,7 +61,10 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
         };
         let find = |name: &str| {
             let name = format!("{}.{index}.{name}", network.name());
-            weights.get(&name).map(|var| var.as_detached_tensor()).ok_or(Error::Unsupported(format!("{name} is missing")))
+            weights
+                .get(&name)
+                .map(|var| var.as_detached_tensor())
+                .ok_or(Error::Unsupported(format!("{name} is missing")))
         };
         let (weight, bias) = (find("weight")?, find("bias")?);
         let (rows, bias) = match kind {

@@ -78,7 +78,8 @@ pub fn quantize(
         factors: factors.iter().cloned().map(FactorSpec::from).collect(),
         metadata,
     };
-    unbraid::writer::write(&spec).map_err(|e| Error::Unsupported(format!("this model does not fit the int8 format: {e}")))
+    unbraid::writer::write(&spec)
+        .map_err(|e| Error::Unsupported(format!("this model does not fit the int8 format: {e}")))
 }
 
 impl From<Factor> for FactorSpec {

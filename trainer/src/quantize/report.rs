@@ -4,12 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Result,
-    data::Dataset,
-    model::Autoencoder,
-    viz::samples,
-};
+use crate::{Result, data::Dataset, model::Autoencoder, viz::samples};
 
 /// The difference between two models on the same images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +63,8 @@ fn relative_errors(a: &[f32], b: &[f32], latents: usize) -> Vec<f64> {
     let n = (a.len() / latents).max(1) as f64;
     let mut errors = Vec::new();
     for latent in 0..latents {
-        let column = |values: &[f32]| -> Vec<f64> { values.iter().skip(latent).step_by(latents).map(|&v| v.into()).collect() };
+        let column =
+            |values: &[f32]| -> Vec<f64> { values.iter().skip(latent).step_by(latents).map(|&v| v.into()).collect() };
         let (a, b) = (column(a), column(b));
         let mean = a.iter().sum::<f64>() / n;
         let deviation = (a.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();

@@ -144,7 +144,8 @@ impl Run {
 
         let mut objective = objective(config, device)?;
         let checkpoints = self.folder.join(CHECKPOINTS);
-        let found = checkpoint::latest(&checkpoints, |e| tell(Event::Note(format!("passed over a damaged checkpoint: {e}"))))?;
+        let found =
+            checkpoint::latest(&checkpoints, |e| tell(Event::Note(format!("passed over a damaged checkpoint: {e}"))))?;
         let start = match found {
             Some(Checkpoint { step, state }) => {
                 objective.restore(&state, step).map_err(|e| {

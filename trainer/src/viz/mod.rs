@@ -58,11 +58,14 @@ pub fn read_row(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
         expected: format!("a row of images of {shape:?}"),
     };
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let sheet = image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| malformed(e.to_string()))?.to_rgb8();
+    let sheet =
+        image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| malformed(e.to_string()))?.to_rgb8();
     let (height, width) = (shape.height as u32, shape.width as u32);
     if sheet.height() != height || !sheet.width().is_multiple_of(width) {
         return Err(malformed(format!("{} x {} pixels", sheet.width(), sheet.height())));
     }
     let tiles = (0..sheet.width() / width).map(|i| imageops::crop_imm(&sheet, i * width, 0, width, height).to_image());
-    Ok(tiles.flat_map(|tile| tile.pixels().flat_map(|p| p.0[..shape.channels.min(3)].to_vec()).collect::<Vec<_>>()).collect())
+    Ok(tiles
+        .flat_map(|tile| tile.pixels().flat_map(|p| p.0[..shape.channels.min(3)].to_vec()).collect::<Vec<_>>())
+        .collect())
 }

@@ -83,9 +83,11 @@ mod tests {
         };
         let small = drawn(4, 5, "T", 1);
         assert!(!small.is_empty());
-        assert!(small.iter().all(|&(x, y, color)| {
-            (4..4 + ADVANCE).contains(&x) && (5..5 + HEIGHT).contains(&y) && color == ink
-        }));
+        assert!(
+            small.iter().all(|&(x, y, color)| {
+                (4..4 + ADVANCE).contains(&x) && (5..5 + HEIGHT).contains(&y) && color == ink
+            })
+        );
         assert_eq!(drawn(4, 5, "T", 2).len(), 4 * small.len());
         assert_ne!(drawn(4, 5, "I", 1), small);
         // Beyond the border, nothing.
