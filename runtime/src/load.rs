@@ -119,12 +119,7 @@ impl Check<'_> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a failing test panics"
-)]
+#[expect(clippy::arithmetic_side_effects, reason = "a failing test panics")]
 mod tests {
     use proptest::prelude::*;
     use std::vec;

@@ -54,7 +54,6 @@ fn clamp_i16(value: i64) -> i16 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
     use std::vec::Vec;
