@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use anyhow::{Context, Result, bail};
-use unbraid::{Autoencoder, Code};
+use unbraid::Code;
 
 use super::model::Opened;
 use super::tell;
@@ -62,22 +62,21 @@ impl Edits {
     pub fn apply(&self, model: &Opened, code: Code) -> Result<(Code, Vec<Change>)> {
         let mut edited = code;
         let mut changes: Vec<Change> = Vec::new();
-        let kinds = [("--set", &self.set), ("--step", &self.step)];
-        for (option, Assignment { name, value }) in
-            kinds.iter().flat_map(|(option, all)| all.iter().map(move |a| (option, a)))
-        {
+        let set = self.set.iter().map(|assignment| ("--set", assignment));
+        let step = self.step.iter().map(|assignment| ("--step", assignment));
+        for (option, Assignment { name, value }) in set.chain(step) {
             let latent = model.latent(name).with_context(|| format!("{option} {name}"))?;
             let label = model.label(latent);
             if changes.iter().any(|change| change.latent == latent) {
                 bail!("{option} {name}: {label} is turned twice");
             }
-            let asked = if *option == "--set" {
-                *value
-            } else {
-                let factor = model.factor_of(latent).with_context(|| {
-                    format!("{option} {name}: {label} is not in the model's factor table, so its scale is unknown; use --set")
-                })?;
-                code.mean(latent) + value * factor.scale
+            let from = code.mean(latent);
+            let asked = match (option, model.factor_of(latent)) {
+                ("--set", _) => *value,
+                (_, Some(factor)) => from + value * factor.scale,
+                _ => bail!(
+                    "{option} {name}: {label} is not in the model's factor table, so its scale is unknown; use --set"
+                ),
             };
             edited.set(latent, asked)?;
             let to = edited.mean(latent);
@@ -85,9 +84,8 @@ impl Edits {
             if (to - asked).abs() > 0.5 / 2_f32.powi(code.mean_bits().into()) {
                 tell(format_args!("note: {label}: {asked} is beyond what a code can hold, {to} is the nearest"));
             }
-            changes.push(Change { latent, label, from: code.mean(latent), to, range: model.range(latent) });
+            changes.push(Change { latent, label, from, to, range: model.range(latent) });
         }
-        debug_assert_eq!(code.latents(), model.latents());
         Ok((edited, changes))
     }
 }

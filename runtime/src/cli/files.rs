@@ -26,7 +26,7 @@ impl PictureOutput {
         check_output(&self.output, self.force)
     }
 
-    /// [`write`]s a picture, `(H, W, C)` bytes.
+    /// Writes a picture, `(H, W, C)` bytes.
     pub fn write(&self, shape: ImageShape, pixels: &[u8]) -> Result<()> {
         write(&self.output, &png(shape, pixels)?)
     }
