@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(short, long, default_value = "out")]
     output: PathBuf,
     /// Training steps.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 800)]
     steps: u64,
 }
 

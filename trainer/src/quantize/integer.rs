@@ -63,14 +63,24 @@ impl Units {
     }
 }
 
+/// The average of each input of a layer `(H, W, C)` over data.
+#[derive(Debug, Clone)]
+pub struct Averages {
+    /// As f32 computes it.
+    pub exact: Vec<f32>,
+    /// Of the values rounded to the input's integers.
+    pub rounded: Vec<f32>,
+}
+
 /// Rounds `layer` to integers.
 ///
-/// `mean_input` holds the average of each input `(H, W, C)` over data, if the error that weight rounding makes on it is to be
-/// taken out of the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
-pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, mean_input: Option<&[f32]>) -> LayerSpec {
+/// With `averages`, what rounding weights and inputs takes from an output on average is put back into its bias (Nagel et al. 2019,
+/// arXiv 1906.04721, section 4.2, where the inputs count as exact). Large areas of one value, such as a black background, are
+/// rounded alike everywhere, and the errors of their many weights would add up.
+pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> LayerSpec {
     let channels = layer.rows.len();
     let input_scale = input.scale(0, 1);
-    let averages = mean_input.map(|means| average_inputs(layer, means));
+    let averages = averages.map(|a| (average_inputs(layer, &a.exact), average_inputs(layer, &a.rounded)));
     let mut weights = Vec::with_capacity(channels * layer.rows.first().map_or(0, Vec::len));
     let mut biases = Vec::with_capacity(channels);
     let mut factors = Vec::with_capacity(channels);
@@ -79,7 +89,10 @@ pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, mean_inpu
         // A row of zeros still needs a unit.
         let weight_scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
         let rounded: Vec<i8> = row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8).collect();
-        let error = averages.as_ref().map_or(0.0, |averages| expected_error(row, &rounded, weight_scale, averages));
+        let error = averages.as_ref().map_or(0.0, |(exact, inputs)| {
+            let weights = rounded.iter().map(|&q| f32::from(q) * weight_scale);
+            expected(row.iter().copied(), exact) - expected(weights, inputs)
+        });
         let unit = input_scale * weight_scale;
         biases.push(((bias + error) / unit).round() as i32);
         factors.push(f64::from(unit) / f64::from(output.scale(channel, channels)));
@@ -134,10 +147,9 @@ fn average_inputs(layer: &FloatLayer, means: &[f32]) -> Vec<f32> {
     (0..channels).map(|c| share * means.iter().skip(c).step_by(channels).sum::<f32>() / positions).collect()
 }
 
-/// Σ (w - q·s)·E[x] of an output: what rounding the weights takes from it on average.
-fn expected_error(row: &[f32], rounded: &[i8], scale: f32, averages: &[f32]) -> f32 {
-    let losses = row.iter().zip(rounded).map(|(w, &q)| w - f32::from(q) * scale);
-    losses.zip(averages.iter().cycle()).map(|(loss, average)| loss * average).sum()
+/// Σ w·E[x] of an output, for averages that repeat.
+fn expected(weights: impl Iterator<Item = f32>, averages: &[f32]) -> f32 {
+    weights.zip(averages.iter().cycle()).map(|(w, average)| w * average).sum()
 }
 
 /// The sigmoid table: entry i holds the pixel for logit (i - 1024)/128.

@@ -13,8 +13,8 @@ use rand::{RngExt, seq::IteratorRandom};
 use unbraid::writer::{FactorSpec, FileSpec, LayerSpec};
 
 use self::{
-    calibrate::{Calibration, Histogram},
-    integer::{LOG_VAR_BITS, MEAN_BITS, Units, quantize_layer},
+    calibrate::{Calibration, Histogram, Range},
+    integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, quantize_layer},
     lower::FloatLayer,
 };
 use crate::{
@@ -61,12 +61,12 @@ pub fn quantize(
         return Err(Error::setting("dataset", dataset.name(), &expected));
     }
     let images = model.images(&dataset.batch(&calibration_images(dataset, options)?))?;
-    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images)?;
+    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images, options)?;
     let latents = calibration_latents(model, &encoder.last, options.seed)?;
-    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents)?;
+    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options)?;
 
     // Pixel bytes are exact: p/255 in steps of 1/255.
-    let pixels = Units::Activations(calibrate::Range { low: 0.0, high: 1.0 });
+    let pixels = Units::Activations(Range { low: 0.0, high: 1.0 });
     let ImageShape { channels, height, width } = architecture.image;
     let spec = FileSpec {
         image: unbraid::ImageShape { height, width, channels },
@@ -119,10 +119,10 @@ fn calibration_latents(model: &F32Model, codes: &Tensor, seed: u64) -> Result<Te
 /// A network with what its activations did on the calibration data.
 struct Calibrated {
     layers: Vec<FloatLayer>,
-    /// For each layer its outputs' values, and the average of each output `(H, W, C)`.
-    activations: Vec<(Histogram, Vec<f32>)>,
-    /// The average of each input `(H, W, C)` of the first layer.
-    mean_input: Vec<f32>,
+    /// For each layer the range of its outputs, and their averages.
+    activations: Vec<(Range, Averages)>,
+    /// The averages of the network's inputs, which are exact.
+    input: Averages,
     /// The network's outputs, `(N, …)`.
     last: Tensor,
 }
@@ -131,7 +131,7 @@ struct Calibrated {
 const BATCH: usize = 64;
 
 impl Calibrated {
-    fn of(network: &Network, input_shape: Shape, inputs: &Tensor) -> Result<Self> {
+    fn of(network: &Network, input_shape: Shape, inputs: &Tensor, options: &Options) -> Result<Self> {
         let layers = lower::lower(network, input_shape)?;
         let n = inputs.dim(0)?;
         let batches = (0..n).step_by(BATCH).map(|start| inputs.narrow(0, start, BATCH.min(n - start)));
@@ -149,44 +149,58 @@ impl Calibrated {
             }
             last.extend(outputs.last().cloned());
         }
-        let mut activations: Vec<_> = spans
-            .iter()
-            .zip(&layers)
-            .map(|(&(low, high), layer)| (Histogram::new(low, high), vec![0.0; layer.output.size()]))
-            .collect();
+        let mut histograms: Vec<_> = spans.iter().map(|&(low, high)| Histogram::new(low, high)).collect();
         for batch in &batches {
-            let outputs = network.trace(batch)?;
-            for ((histogram, mean), layer) in activations.iter_mut().zip(&layers) {
-                // Behind an Unflatten the same values are in (H, W, C) order.
-                let reshaped = matches!(network.layers().get(layer.index + 1), Some(Layer::Unflatten { .. }));
-                let output = &outputs[layer.index + usize::from(reshaped)];
+            for (histogram, output) in histograms.iter_mut().zip(channels_last(network, &layers, batch)?) {
                 histogram.add(&output.flatten_all()?.to_vec1::<f32>()?);
-                add_average(mean, output, n)?;
             }
         }
-        let mut mean_input = vec![0.0; layers.first().map_or(0, |layer| layer.input.size())];
-        add_average(&mut mean_input, inputs, n)?;
-        Ok(Self { layers, activations, mean_input, last: Tensor::cat(&last, 0)? })
+        let start = |(layer, histogram): (&FloatLayer, &Histogram)| {
+            let zeros = vec![0.0; layer.output.size()];
+            (histogram.range(options.calibration), Averages { exact: zeros.clone(), rounded: zeros })
+        };
+        let mut activations: Vec<_> = layers.iter().zip(&histograms).map(start).collect();
+        for batch in &batches {
+            for ((range, averages), output) in activations.iter_mut().zip(channels_last(network, &layers, batch)?) {
+                add_average(&mut averages.exact, &output, |v| v, n)?;
+                add_average(&mut averages.rounded, &output, |v| range.round(v), n)?;
+            }
+        }
+        let mut exact = vec![0.0; layers.first().map_or(0, |layer| layer.input.size())];
+        add_average(&mut exact, inputs, |v| v, n)?;
+        let input = Averages { rounded: exact.clone(), exact };
+        Ok(Self { layers, activations, input, last: Tensor::cat(&last, 0)? })
     }
 
     /// The integer layers, for input and output in the given units.
     fn layers(&self, mut input: Units, output: Units, options: &Options) -> Vec<LayerSpec> {
-        let mut mean_input = &self.mean_input;
+        let mut averages = &self.input;
         let mut specs = Vec::with_capacity(self.layers.len());
-        for (i, (layer, (histogram, mean))) in self.layers.iter().zip(&self.activations).enumerate() {
+        for (i, (layer, (range, output_averages))) in self.layers.iter().zip(&self.activations).enumerate() {
             let last = i + 1 == self.layers.len();
-            let next = if last { output } else { Units::Activations(histogram.range(options.calibration)) };
-            let means = options.correct_bias.then_some(mean_input.as_slice());
-            specs.push(quantize_layer(layer, input, next, means));
-            (input, mean_input) = (next, mean);
+            let next = if last { output } else { Units::Activations(*range) };
+            specs.push(quantize_layer(layer, input, next, options.correct_bias.then_some(averages)));
+            (input, averages) = (next, output_averages);
         }
         specs
     }
 }
 
-/// Adds a batch's share of the average over `n` to `mean`.
-fn add_average(mean: &mut [f32], batch: &Tensor, n: usize) -> Result<()> {
-    let sums = (batch.flatten_from(1)?.sum(0)? / n as f64)?.to_vec1::<f32>()?;
-    mean.iter_mut().zip(sums).for_each(|(m, s)| *m += s);
+/// What each of `layers` makes of `batch`, in the device's order.
+fn channels_last(network: &Network, layers: &[FloatLayer], batch: &Tensor) -> Result<Vec<Tensor>> {
+    let outputs = network.trace(batch)?;
+    let of_layer = |layer: &FloatLayer| {
+        // Behind an Unflatten the same values are in (H, W, C) order.
+        let reshaped = matches!(network.layers().get(layer.index + 1), Some(Layer::Unflatten { .. }));
+        outputs[layer.index + usize::from(reshaped)].clone()
+    };
+    Ok(layers.iter().map(of_layer).collect())
+}
+
+/// Adds a batch's share of the average of `f` of each value over `n` to `mean`.
+fn add_average(mean: &mut [f32], batch: &Tensor, f: impl Fn(f32) -> f32, n: usize) -> Result<()> {
+    for row in batch.flatten_from(1)?.to_vec2::<f32>()? {
+        mean.iter_mut().zip(row).for_each(|(m, v)| *m += f(v) / n as f32);
+    }
     Ok(())
 }
