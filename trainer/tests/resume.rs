@@ -249,7 +249,7 @@ fn a_loss_that_is_no_number_stops_the_run_with_step_and_term() {
     edit(&run.join("config.toml"), |text| text.clone_from(&before[Path::new("config.toml")]));
     unbraid(folder.path(), "train --resume run --steps 8").succeeds();
     let (mut resumed, mut whole) = (results(&run), results(&folder.path().join("whole")));
-    // A sheet of the last step of each session.
+    // A sheet of the last step of each start.
     for files in [&mut resumed, &mut whole] {
         files.retain(|path, _| !path.starts_with("samples"));
     }

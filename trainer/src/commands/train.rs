@@ -62,7 +62,7 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
     let steps = run.train(|event| match event {
         Event::Note(note) => bar.suspend(|| eprintln!("{note}")),
         Event::Step { step, terms } => {
-            // Steps of an earlier session are no speed of this one.
+            // Steps made before this start are no speed of it.
             let &mut (before, start) = first.get_or_insert_with(|| {
                 bar.set_position(step - 1);
                 bar.reset_eta();

@@ -99,7 +99,7 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The files of a run but for TensorBoard's, which hold the time of day and one part a session.
+/// The files of a run but for TensorBoard's, which hold the time of day and one part a start.
 pub fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = files(run);
     files.retain(|path, _| !path.to_string_lossy().contains("tfevents"));
