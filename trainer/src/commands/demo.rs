@@ -41,10 +41,6 @@ const HEART: [usize; 5] = [2, 5, 0, 15, 15];
 
 pub fn run(args: Args) -> Result<()> {
     let out = args.output.as_path();
-    clear(out)?;
-    let started = Instant::now();
-
-    say!("1. train FactorVAE on the sprites for {} steps", args.steps);
     let config = TrainConfig {
         steps: args.steps,
         learning_rate: 5e-4,
@@ -53,6 +49,11 @@ pub fn run(args: Args) -> Result<()> {
         log_every: 10,
         ..TrainConfig::default()
     };
+    config.validate()?;
+    clear(out)?;
+    let started = Instant::now();
+
+    say!("1. train FactorVAE on the sprites for {} steps", args.steps);
     let training = Instant::now();
     let run = Run::create(&out.join("run"), config)?;
     train_with_bar(&run)?;

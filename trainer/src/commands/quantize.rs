@@ -21,9 +21,12 @@ pub struct Args {
     /// The int8 file to write.
     #[arg(short, long)]
     output: PathBuf,
-    /// How the ranges of activations are chosen.
-    #[arg(long, value_enum, default_value_t = Options::default().calibration)]
-    calibration: Calibration,
+    /// How the ranges of the encoder's activations are chosen.
+    #[arg(long, value_enum, default_value_t = Options::default().encoder)]
+    encoder_calibration: Calibration,
+    /// How the ranges of the decoder's activations are chosen.
+    #[arg(long, value_enum, default_value_t = Options::default().decoder)]
+    decoder_calibration: Calibration,
     /// Images to choose them from.
     #[arg(long, default_value_t = Options::default().images)]
     images: usize,
@@ -66,7 +69,8 @@ pub fn run(args: Args) -> Result<()> {
         bail!("{}: this is an int8 file already; expected an f32 model directory", args.model.display());
     };
     let options = Options {
-        calibration: args.calibration,
+        encoder: args.encoder_calibration,
+        decoder: args.decoder_calibration,
         images: args.images,
         seed: args.seed,
         correct_bias: !args.no_bias_correction,

@@ -28,8 +28,10 @@ use crate::{
 /// How to quantize.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// How activation ranges are chosen.
-    pub calibration: Calibration,
+    /// How the encoder's activation ranges are chosen. What is clipped here is missing from the means.
+    pub encoder: Calibration,
+    /// How the decoder's activation ranges are chosen. Finer steps are worth more to pixels than rare peaks.
+    pub decoder: Calibration,
     /// Images, none of them held out, to learn the ranges from.
     pub images: usize,
     /// Draws the images.
@@ -40,7 +42,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { calibration: Calibration::Mse, images: 1024, seed: 0, correct_bias: true }
+        Self {
+            encoder: Calibration::MinMax,
+            decoder: Calibration::Percentile,
+            images: 1024,
+            seed: 0,
+            correct_bias: true,
+        }
     }
 }
 
@@ -61,9 +69,9 @@ pub fn quantize(
         return Err(Error::setting("dataset", dataset.name(), &expected));
     }
     let images = model.images(&dataset.batch(&calibration_images(dataset, options)?))?;
-    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images, options)?;
+    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images, options.encoder)?;
     let latents = calibration_latents(model, &encoder.last, options.seed)?;
-    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options)?;
+    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options.decoder)?;
 
     // Pixel bytes are exact: p/255 in steps of 1/255.
     let pixels = Units::Activations(Range { low: 0.0, high: 1.0 });
@@ -131,7 +139,7 @@ struct Calibrated {
 const BATCH: usize = 64;
 
 impl Calibrated {
-    fn of(network: &Network, input_shape: Shape, inputs: &Tensor, options: &Options) -> Result<Self> {
+    fn of(network: &Network, input_shape: Shape, inputs: &Tensor, calibration: Calibration) -> Result<Self> {
         let layers = lower::lower(network, input_shape)?;
         let n = inputs.dim(0)?;
         let batches = (0..n).step_by(BATCH).map(|start| inputs.narrow(0, start, BATCH.min(n - start)));
@@ -157,7 +165,7 @@ impl Calibrated {
         }
         let start = |(layer, histogram): (&FloatLayer, &Histogram)| {
             let zeros = vec![0.0; layer.output.size()];
-            (histogram.range(options.calibration), Averages { exact: zeros.clone(), rounded: zeros })
+            (histogram.range(calibration), Averages { exact: zeros.clone(), rounded: zeros })
         };
         let mut activations: Vec<_> = layers.iter().zip(&histograms).map(start).collect();
         for batch in &batches {

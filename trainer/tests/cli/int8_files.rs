@@ -33,7 +33,7 @@ fn what_cannot_be_quantized_is_refused_and_nothing_written() {
         ("tiny -o q --images 999999999", 2, ["images = 999999999", "at most 725800"]),
         ("tiny -o q --images -1", 2, ["--images", "'-1'"]),
         ("tiny -o q --compare 0", 2, ["compare = 0", "1 or more"]),
-        ("tiny -o q --calibration best", 2, ["'best'", "min-max, percentile, mse"]),
+        ("tiny -o q --encoder-calibration best", 2, ["'best'", "min-max, percentile, mse"]),
         ("tiny -o q --dataset faces", 2, ["dataset = faces", "sprites"]),
         ("tiny -o q --report q", 2, ["report = q", "another file"]),
         ("tiny -o q --images 8 --compare 8 --report r --min-psnr 200", 1, ["q: not written", "at least 200 dB"]),
