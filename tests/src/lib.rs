@@ -1,1 +1,1 @@
-//! placeholder
+//! Nothing here: the tests across crates are in `tests/`.
