@@ -25,6 +25,8 @@ enum Command {
     Demo(commands::demo::Args),
     /// Train a model, or go on with a run.
     Train(commands::train::Args),
+    /// Time training steps, without a run.
+    BenchStep(commands::bench_step::Args),
     /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
     Export(commands::export::Args),
     /// Make an int8 file of a model directory and report what it costs.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let result = match (cli.command, matches.subcommand()) {
         (Command::Train(args), Some((_, matches))) => commands::train::run(args, matches),
         (Command::Demo(args), _) => commands::demo::run(args),
+        (Command::BenchStep(args), _) => commands::bench_step::run(args),
         (Command::Export(args), _) => commands::export::run(args),
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),

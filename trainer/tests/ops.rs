@@ -1,11 +1,13 @@
-//! The fused operations against candle's own layers, against their device-neutral form and against finite differences.
+//! The fused layers against candle's own, against their device-neutral form and against finite differences.
+
+use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use unbraid_trainer::{
-    model::Activation,
+    model::{Activation, Layer},
     nn::{
-        AdamOptions,
+        AdamOptions, Network,
         ops::{self, Window, adam::adam_update, neutral},
         to_channels_first, to_channels_last,
     },
@@ -24,6 +26,16 @@ fn assert_close(what: &str, a: &Tensor, b: &Tensor) {
     assert!(difference <= 2e-5 * scale, "{what}: differs by {difference}, values up to {scale}");
 }
 
+/// A network of one layer, or of several.
+fn network(layers: &[Layer], weights: &[&Var]) -> Network {
+    let with_weights = (0..layers.len()).filter(|&i| layers[i].parameters().is_some());
+    let names = with_weights.flat_map(|i| [format!("net.{i}.weight"), format!("net.{i}.bias")]);
+    let tensors: BTreeMap<_, _> = names.zip(weights.iter().map(|w| w.as_tensor().clone())).collect();
+    Network::from_tensors("net", layers, &tensors, &Device::Cpu).unwrap()
+}
+
+const NAMES: [&str; 4] = ["output", "input gradient", "weight gradient", "bias gradient"];
+
 /// Output and gradients of the sum of squares of `f` for three variables.
 fn with_gradients(vars: [&Var; 3], f: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>) -> Vec<Tensor> {
     let out = f(vars[0], vars[1], vars[2]).unwrap();
@@ -33,14 +45,19 @@ fn with_gradients(vars: [&Var; 3], f: impl Fn(&Tensor, &Tensor, &Tensor) -> Resu
     all
 }
 
-fn compare(
-    vars: [&Var; 3],
-    f: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
-    g: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
-) {
-    for (i, (a, b)) in with_gradients(vars, f).iter().zip(&with_gradients(vars, g)).enumerate() {
-        assert_close(["output", "input gradient", "weight gradient", "bias gradient"][i], a, b);
-    }
+/// The same of a layer as the trainer runs it.
+fn ours(layer: Layer, [x, w, b]: [&Var; 3]) -> Vec<Tensor> {
+    let network = network(&[layer], &[w, b]);
+    let out = network.forward(x).unwrap();
+    let store = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let mut all = vec![out.detach(), store.get(x).expect("a gradient for the input").clone()];
+    all.extend(network.take_gradients(&store).unwrap());
+    all
+}
+
+fn compare(a: &[Tensor], b: &[Tensor]) {
+    assert_eq!(a.len(), b.len());
+    NAMES.iter().zip(a.iter().zip(b)).for_each(|(name, (a, b))| assert_close(name, a, b));
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
@@ -76,14 +93,16 @@ proptest! {
             let y = to_channels_first(x)?.conv2d(w, window.padding, window.stride, 1, 1)?;
             to_channels_last(&activate(&y.broadcast_add(&b.reshape((1, out, 1, 1))?)?, activation)?)
         };
-        let ours = |x: &Tensor, w: &Tensor, b: &Tensor| ops::conv2d(x, w, b, window, activation);
-        compare([&x, &w, &b], ours, |x, w, b| neutral::conv2d(x, w, b, window, activation));
+        let Window { kernel, stride, padding } = window;
+        let layer = Layer::Conv2d { in_channels: channels, out_channels: out, kernel, stride, padding, activation };
+        let ours = ours(layer, [&x, &w, &b]);
+        compare(&ours, &with_gradients([&x, &w, &b], |x, w, b| neutral::conv2d(x, w, b, window, activation)));
         // candle's own gradient fails where the last window does not end at the image's border.
         let fits = |pixels: usize| (pixels + 2 * window.padding - window.kernel).is_multiple_of(window.stride);
         if fits(height) && fits(width) {
-            compare([&x, &w, &b], ours, candle);
+            compare(&ours, &with_gradients([&x, &w, &b], candle));
         } else {
-            assert_close("output", &ours(&x, &w, &b).unwrap(), &candle(&x, &w, &b).unwrap());
+            assert_close("output", &ours[0], &candle(&x, &w, &b).unwrap());
         }
     }
 
@@ -102,51 +121,64 @@ proptest! {
         };
         // candle's own gradient of this layer does not support every window; the forward is its, the gradients are held
         // against the neutral form, which is made of differentiable basics.
-        assert_close("output", &ops::conv_transpose2d(&x, &w, &b, window, activation).unwrap(), &candle(&x, &w, &b).unwrap());
-        compare(
-            [&x, &w, &b],
-            |x, w, b| ops::conv_transpose2d(x, w, b, window, activation),
-            |x, w, b| neutral::conv_transpose2d(x, w, b, window, activation),
-        );
+        let Window { kernel, stride, padding } = window;
+        let layer = Layer::ConvTranspose2d { in_channels: channels, out_channels: out, kernel, stride, padding, activation };
+        let ours = ours(layer, [&x, &w, &b]);
+        assert_close("output", &ours[0], &candle(&x, &w, &b).unwrap());
+        compare(&ours, &with_gradients([&x, &w, &b], |x, w, b| neutral::conv_transpose2d(x, w, b, window, activation)));
     }
 
     #[test]
     fn linear_is_candles(activation in activations(), n in 1_usize..9, features in 1_usize..40, out in 1_usize..40, seed in 0_u64..1000) {
         let (x, w, b) = (random(&[n, features], seed), random(&[out, features], seed + 1), random(&[out], seed + 2));
         let candle = |x: &Tensor, w: &Tensor, b: &Tensor| activate(&x.matmul(&w.t()?)?.broadcast_add(b)?, activation);
-        compare([&x, &w, &b], |x, w, b| ops::linear(x, w, b, activation), candle);
-        compare([&x, &w, &b], |x, w, b| neutral::linear(x, w, b, activation), candle);
+        let candle = with_gradients([&x, &w, &b], candle);
+        compare(&ours(Layer::Linear { in_features: features, out_features: out, activation }, [&x, &w, &b]), &candle);
+        compare(&with_gradients([&x, &w, &b], |x, w, b| neutral::linear(x, w, b, activation)), &candle);
     }
 }
 
 /// The gradients that training relies on, without trusting anyone's backward pass.
 #[test]
 fn gradients_are_those_of_finite_differences() {
-    let window = Window { kernel: 4, stride: 2, padding: 1 };
-    let relu = Activation::LeakyRelu(0.1);
-    type Op = fn(&Tensor, &Tensor, &Tensor, Window, Activation) -> Result<Tensor>;
-    let cases: [(&str, Op, [&[usize]; 3]); 2] = [
-        ("conv2d", ops::conv2d, [&[2, 6, 6, 2], &[3, 2, 4, 4], &[3]]),
-        ("conv_transpose2d", ops::conv_transpose2d, [&[2, 3, 3, 3], &[3, 2, 4, 4], &[2]]),
+    let activation = Activation::LeakyRelu(0.1);
+    let (kernel, stride, padding) = (4, 2, 1);
+    let cases: [(&str, Layer, [&[usize]; 3]); 2] = [
+        (
+            "conv2d",
+            Layer::Conv2d { in_channels: 2, out_channels: 3, kernel, stride, padding, activation },
+            [&[2, 6, 6, 2], &[3, 2, 4, 4], &[3]],
+        ),
+        (
+            "conv_transpose2d",
+            Layer::ConvTranspose2d { in_channels: 3, out_channels: 2, kernel, stride, padding, activation },
+            [&[2, 3, 3, 3], &[3, 2, 4, 4], &[2]],
+        ),
     ];
-    for (name, op, shapes) in cases {
+    for (name, layer, shapes) in cases {
         let vars: Vec<Var> = shapes.iter().zip(5..).map(|(shape, seed)| random(shape, seed)).collect();
-        let loss = |vars: &[Tensor]| {
-            let out = op(&vars[0], &vars[1], &vars[2], window, relu)?.to_dtype(DType::F64)?;
-            (out.sin()?.sum_all()?).to_scalar::<f64>()
+        let run = |vars: &[Var]| {
+            let network = network(&[layer], &[&vars[1], &vars[2]]);
+            let loss = network.forward(&vars[0]).unwrap().sin().unwrap().sum_all().unwrap();
+            (network, loss)
         };
-        let out = op(&vars[0], &vars[1], &vars[2], window, relu).unwrap();
-        let gradients = out.sin().unwrap().sum_all().unwrap().backward().unwrap();
+        let (network, loss) = run(&vars);
+        let store = loss.backward().unwrap();
+        let mut gradients = vec![store.get(&vars[0]).unwrap().clone()];
+        gradients.extend(network.take_gradients(&store).unwrap());
         for (v, var) in vars.iter().enumerate() {
-            let analytic = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let analytic = gradients[v].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for i in (0..values.len()).step_by(values.len().div_ceil(12)) {
                 let nudged = |by: f32| {
                     let mut values = values.clone();
                     values[i] += by;
-                    let mut tensors: Vec<Tensor> = vars.iter().map(|var| var.as_detached_tensor()).collect();
-                    tensors[v] = Tensor::from_vec(values, shapes[v], &Device::Cpu).unwrap();
-                    loss(&tensors).unwrap()
+                    let mut vars = vars.clone();
+                    let moved = Tensor::from_vec(values, shapes[v], &Device::Cpu).unwrap();
+                    vars[v] = Var::from_tensor(&moved).unwrap();
+                    let (network, _) = run(&vars);
+                    let out = network.forward(&vars[0]).unwrap().to_dtype(DType::F64).unwrap();
+                    out.sin().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
                 };
                 let numeric = (nudged(5e-3) - nudged(-5e-3)) / 1e-2;
                 let difference = (numeric - f64::from(analytic[i])).abs();
@@ -158,6 +190,73 @@ fn gradients_are_those_of_finite_differences() {
             }
         }
     }
+}
+
+/// A whole network, with layers of each kind, against the same one composed of neutral operations.
+#[test]
+fn a_network_is_its_layers_in_turn() {
+    let activation = Activation::Relu;
+    let layers = [
+        Layer::Conv2d { in_channels: 1, out_channels: 16, kernel: 4, stride: 2, padding: 1, activation },
+        Layer::Conv2d { in_channels: 16, out_channels: 32, kernel: 4, stride: 2, padding: 1, activation },
+        Layer::Flatten,
+        Layer::Linear { in_features: 128, out_features: 20, activation },
+        Layer::Linear { in_features: 20, out_features: 32, activation },
+        Layer::Unflatten { channels: 32, height: 1, width: 1 },
+        Layer::ConvTranspose2d { in_channels: 32, out_channels: 16, kernel: 4, stride: 2, padding: 1, activation },
+        Layer::ConvTranspose2d {
+            in_channels: 16,
+            out_channels: 1,
+            kernel: 4,
+            stride: 2,
+            padding: 1,
+            activation: Activation::Identity,
+        },
+    ];
+    let weights: Vec<Var> = layers
+        .iter()
+        .filter_map(Layer::parameters)
+        .zip(0..)
+        .flat_map(|((weight, bias), seed)| [random(&weight, 2 * seed), random(&[bias], 2 * seed + 1)])
+        .map(|var| Var::from_tensor(&(var.as_tensor() * 0.2).unwrap()).unwrap())
+        .collect();
+    let network = network(&layers, &weights.iter().collect::<Vec<_>>());
+    let window = Window { kernel: 4, stride: 2, padding: 1 };
+    let reference = |x: &Tensor| -> Result<Vec<Tensor>> {
+        let w = &weights;
+        let a = neutral::conv2d(x, &w[0], &w[1], window, activation)?;
+        let b = neutral::conv2d(&a, &w[2], &w[3], window, activation)?;
+        let c = to_channels_first(&b)?.flatten_from(1)?;
+        let d = neutral::linear(&c, &w[4], &w[5], activation)?;
+        let e = neutral::linear(&d, &w[6], &w[7], activation)?;
+        let f = to_channels_last(&e.reshape(((), 32, 1, 1))?)?;
+        let g = neutral::conv_transpose2d(&f, &w[8], &w[9], window, activation)?;
+        let h = neutral::conv_transpose2d(&g, &w[10], &w[11], window, Activation::Identity)?;
+        Ok(vec![a, b, c, d, e, f, g, h])
+    };
+    let x = random(&[5, 8, 8, 1], 99);
+    let expected = reference(&x).unwrap();
+    for (i, (ours, theirs)) in network.trace(&x).unwrap().iter().zip(&expected).enumerate() {
+        assert_close(&format!("output of layer {i}"), ours, theirs);
+    }
+    let loss = |out: &Tensor| out.sqr().unwrap().sum_all().unwrap();
+    let theirs = loss(&expected[7]).backward().unwrap();
+    let store = loss(&network.forward(&x).unwrap()).backward().unwrap();
+    assert_close("input gradient", store.get(&x).unwrap(), theirs.get(&x).unwrap());
+    for (i, (ours, var)) in network.take_gradients(&store).unwrap().iter().zip(&weights).enumerate() {
+        assert_close(&format!("gradient of variable {i}"), ours, theirs.get(var).unwrap());
+    }
+    // Two passes before the gradients are taken add up; taken, they start anew.
+    for passes in [2.0, 1.0] {
+        let store =
+            (0..passes as usize).map(|_| loss(&network.forward(&x).unwrap()).backward().unwrap()).last().unwrap();
+        for (ours, var) in network.take_gradients(&store).unwrap().iter().zip(&weights) {
+            assert_close("sum of passes", ours, &(theirs.get(var).unwrap() * passes).unwrap());
+        }
+    }
+    let frozen = loss(&network.forward_frozen(&x).unwrap()).backward().unwrap();
+    assert_close("input gradient, frozen", frozen.get(&x).unwrap(), theirs.get(&x).unwrap());
+    assert!(network.take_gradients(&frozen).is_err(), "frozen weights get no gradient");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn given_settings(settings: &TrainConfig, matches: &ArgMatches) -> Result<toml::
 }
 
 /// Makes `threads` the size of the pool that everything runs on; 0 keeps one thread a core.
-fn set_threads(threads: usize) -> Result<()> {
+pub(super) fn set_threads(threads: usize) -> Result<()> {
     if threads > 0 {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("threads")?;
     }

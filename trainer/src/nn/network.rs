@@ -1,10 +1,14 @@
 //! A sequence of layers with their weights.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
 
-use super::{Init, ops, ops::Window};
+use super::{
+    Init,
+    ops::{Window, neutral},
+    tape::{Node, Shared, Tape},
+};
 use crate::{
     Error, Result,
     model::{Layer, Shape},
@@ -15,11 +19,22 @@ use crate::{
 type Parameters = Option<(Var, Var)>;
 
 /// Layers in sequence. Inputs and outputs are channels-last, `(N, H, W, C)`, or `(N, features)`.
+///
+/// On the CPU a pass is a [`Tape`]; on other devices the layers are composed of candle's operations ([`neutral`]).
 #[derive(Debug, Clone)]
 pub struct Network {
     name: &'static str,
     layers: Vec<Layer>,
     parameters: Vec<Parameters>,
+    shared: Arc<Shared>,
+}
+
+/// A pass of a [`Network`] whose output serves several losses.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    network: Network,
+    x: Tensor,
+    tape: Option<Arc<Tape>>,
 }
 
 impl Network {
@@ -38,7 +53,7 @@ impl Network {
                 Ok(Some((Var::from_tensor(&weight)?, Var::from_tensor(&bias)?)))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { name, layers: layers.to_vec(), parameters })
+        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default() })
     }
 
     /// A network with the given weights, by name as in [`Self::variables`].
@@ -66,7 +81,7 @@ impl Network {
                 Ok(Some((find(format!("{name}.{i}.weight"), &weight)?, find(format!("{name}.{i}.bias"), &[bias])?)))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { name, layers: layers.to_vec(), parameters })
+        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default() })
     }
 
     /// The weights by name, `encoder.0.weight` and so on: N counts all layers, shapes are PyTorch's.
@@ -78,18 +93,29 @@ impl Network {
         self.parameters.iter().enumerate().filter_map(named).flatten().collect()
     }
 
-    /// The network's output, with gradients for its weights.
+    /// The network's output, with gradients for its input and its weights.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, |var| var.as_tensor().clone())
+        match self.tape(x)? {
+            Some(tape) => self.node(x, tape, true),
+            None => self.compose(x, |var| var.as_tensor().clone()),
+        }
     }
 
     /// The network's output where only the input may need a gradient: the weights count as constants.
     pub fn forward_frozen(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, Var::as_detached_tensor)
+        self.pass(x)?.toward_input()
+    }
+
+    /// One pass over `x` for several losses.
+    pub fn pass(&self, x: &Tensor) -> Result<Pass> {
+        Ok(Pass { network: self.clone(), x: x.clone(), tape: self.tape(x)? })
     }
 
     /// The output of every layer in turn, the last one included, without gradients.
     pub fn trace(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        if let Some(tape) = self.tape(x)? {
+            return Ok(tape.outputs().collect::<candle_core::Result<_>>()?);
+        }
         let mut x = x.clone();
         let mut outputs = Vec::with_capacity(self.layers.len());
         for i in 0..self.layers.len() {
@@ -99,7 +125,35 @@ impl Network {
         Ok(outputs)
     }
 
-    fn run(&self, x: &Tensor, weight: impl Fn(&Var) -> Tensor) -> Result<Tensor> {
+    /// The gradients of the weights, in the order of [`Self::variables`], summed over the backward passes since the last call.
+    ///
+    /// The tensors are overwritten by the next backward pass. `store` is what candle's `backward` returned.
+    ///
+    /// # Errors
+    /// There was no backward pass through the weights.
+    pub fn take_gradients(&self, store: &GradStore) -> Result<Vec<Tensor>> {
+        let variables = self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight, bias]);
+        let gradients = match self.shared.gradients.take() {
+            Some(gradients) => Some(gradients),
+            None => variables.map(|var| store.get(var).cloned()).collect(),
+        };
+        gradients.ok_or_else(|| Error::Unsupported(format!("{}: no gradient reached its weights", self.name)))
+    }
+
+    fn tape(&self, x: &Tensor) -> Result<Option<Arc<Tape>>> {
+        let variables = || self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
+        let record = || Tape::record(self.name, &self.layers, variables().collect(), &self.shared, x).map(Arc::new);
+        Ok(x.device().is_cpu().then(record).transpose()?)
+    }
+
+    fn node(&self, x: &Tensor, tape: Arc<Tape>, weights: bool) -> Result<Tensor> {
+        // candle asks an operation for gradients only if one of its inputs wants one: a weight stands for all of them.
+        let weight = self.parameters.iter().flatten().next().map(|(weight, _)| weight.as_tensor().clone());
+        let stand_in = weight.filter(|_| weights).unwrap_or_else(|| x.detach());
+        Ok(x.apply_op2(&stand_in, Node { tape, weights })?)
+    }
+
+    fn compose(&self, x: &Tensor, weight: impl Fn(&Var) -> Tensor) -> Result<Tensor> {
         (0..self.layers.len()).try_fold(x.clone(), |x, i| self.layer(i, &x, &weight))
     }
 
@@ -107,12 +161,12 @@ impl Network {
         let parameters = self.parameters[i].as_ref().map(|(w, b)| (weight(w), weight(b)));
         Ok(match (&self.layers[i], parameters) {
             (&Layer::Conv2d { kernel, stride, padding, activation, .. }, Some((w, b))) => {
-                ops::conv2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
+                neutral::conv2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
             }
             (&Layer::ConvTranspose2d { kernel, stride, padding, activation, .. }, Some((w, b))) => {
-                ops::conv_transpose2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
+                neutral::conv_transpose2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
             }
-            (&Layer::Linear { activation, .. }, Some((w, b))) => ops::linear(x, &w, &b, activation)?,
+            (&Layer::Linear { activation, .. }, Some((w, b))) => neutral::linear(x, &w, &b, activation)?,
             (&Layer::Unflatten { channels, height, width }, _) => {
                 to_channels_last(&x.reshape((x.dim(0)?, channels, height, width))?)?
             }
@@ -136,6 +190,25 @@ impl Network {
     pub fn shapes(&self, input: Shape) -> std::result::Result<Vec<Shape>, String> {
         let mut shape = input;
         self.layers.iter().map(|layer| layer.output(shape).inspect(|&output| shape = output)).collect()
+    }
+}
+
+impl Pass {
+    /// The output, through which gradients reach the input alone.
+    pub fn toward_input(&self) -> Result<Tensor> {
+        match &self.tape {
+            Some(tape) => self.network.node(&self.x, tape.clone(), false),
+            None => self.network.compose(&self.x, Var::as_detached_tensor),
+        }
+    }
+
+    /// The output, through which gradients reach the weights alone.
+    pub fn toward_weights(&self) -> Result<Tensor> {
+        let x = self.x.detach();
+        match &self.tape {
+            Some(tape) => self.network.node(&x, tape.clone(), true),
+            None => self.network.compose(&x, |var| var.as_tensor().clone()),
+        }
     }
 }
 

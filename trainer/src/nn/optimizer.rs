@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{Tensor, Var};
 
 use super::ops::adam::{AdamOptions, adam_update};
-use crate::{Error, Result};
+use crate::{Error, Result, profile};
 
 /// Adam with a moment pair for each variable.
 #[derive(Debug)]
@@ -37,13 +37,16 @@ impl Adam {
         Ok(Self { name, options, slots, steps: 0 })
     }
 
-    /// One step down `gradients`; variables without a gradient stay.
-    pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
+    /// One step down `gradients`, one for each variable, in their order.
+    pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
+        let _section = profile::section("optimizer", self.name);
+        if gradients.len() != self.slots.len() {
+            let (found, expected) = (gradients.len(), self.slots.len());
+            return Err(Error::Unsupported(format!("{}: {found} gradients for {expected} variables", self.name)));
+        }
         self.steps += 1;
-        for slot in &self.slots {
-            if let Some(gradient) = gradients.get(&slot.variable) {
-                adam_update(&slot.variable, &slot.m, &slot.v, gradient, &self.options, self.steps)?;
-            }
+        for (slot, gradient) in self.slots.iter().zip(gradients) {
+            adam_update(&slot.variable, &slot.m, &slot.v, gradient, &self.options, self.steps)?;
         }
         Ok(())
     }

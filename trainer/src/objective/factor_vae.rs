@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     model::{Activation, Architecture, Layer},
-    nn::{Adam, AdamOptions, Init, Network},
+    nn::{Adam, AdamOptions, Init, Network, Pass},
     rng::{self, Purpose},
     train::config::{count, validate_adam},
 };
@@ -138,7 +138,8 @@ impl Objective for FactorVae {
         let z1 = q.sample(&self.noise(&q.mean, step, 0)?)?;
         let reconstruction = self.vae.reconstruction_loss(&z1, x1)?;
         let kl = q.kl()?;
-        let total_correlation = self.discriminator.total_correlation(&z1)?;
+        let joint = self.discriminator.logits(&z1)?;
+        let total_correlation = total_correlation(&joint.toward_input()?)?;
         let loss = ((&reconstruction + &kl)? + (&total_correlation * self.gamma)?)?;
         let mut terms = finite_terms(
             step,
@@ -149,13 +150,14 @@ impl Objective for FactorVae {
                 ("total_correlation", &total_correlation),
             ],
         )?;
-        self.vae_optimizer.step(&loss.backward()?)?;
+        self.vae_optimizer.step(&self.vae.take_gradients(&loss.backward()?)?)?;
 
-        // Discriminator: z1 came from q(z); the second minibatch, each latent shuffled on its own, from Π q(z_j).
+        // Discriminator: z1 came from q(z); the second minibatch, each latent shuffled on its own, from Π q(z_j). D has not
+        // changed since it saw z1, so that pass serves here too.
         let q2 = self.vae.posterior_frozen(x2)?;
         let z2 = q2.sample(&self.noise(&q2.mean, step, 1)?)?;
         let permuted = permute_dims(&z2, self.seed, step)?;
-        terms.extend(self.discriminator.step(&z1.detach(), &permuted, step)?);
+        terms.extend(self.discriminator.step(&joint, &permuted, step)?);
         Ok(terms)
     }
 
@@ -195,29 +197,38 @@ impl Discriminator {
         Ok(Self { network, optimizer })
     }
 
-    /// The estimate of the total correlation, E[D(z)₀ - D(z)₁], nats, for `z (N, latents)`; gradients reach z alone.
-    pub fn total_correlation(&self, z: &Tensor) -> Result<Tensor> {
-        let logits = self.network.forward_frozen(z)?;
-        Ok((logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?)?.mean_all()?)
+    /// D's logits for `z (N, latents)`, `(N, 2)`, in a pass that serves both of its losses.
+    pub fn logits(&self, z: &Tensor) -> Result<Pass> {
+        self.network.pass(z)
     }
 
-    /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)).
-    pub fn step(&mut self, z: &Tensor, permuted: &Tensor, step: u64) -> Result<Terms> {
-        let n = z.dim(0)?;
-        let logits = self.network.forward(&Tensor::cat(&[z, permuted], 0)?)?;
-        let log_probabilities = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
-        let joint = log_probabilities.narrow(0, 0, n)?.narrow(1, 0, 1)?.mean_all()?;
-        let marginals = log_probabilities.narrow(0, n, permuted.dim(0)?)?.narrow(1, 1, 1)?.mean_all()?;
-        let loss = ((joint + marginals)? * -0.5)?;
-        let right_joint = logits.narrow(0, 0, n)?.narrow(1, 0, 1)?.gt(&logits.narrow(0, 0, n)?.narrow(1, 1, 1)?)?;
-        let wrong_marginals =
-            logits.narrow(0, n, n)?.narrow(1, 0, 1)?.gt(&logits.narrow(0, n, n)?.narrow(1, 1, 1)?)?;
-        let share = |t: Tensor| t.to_dtype(candle_core::DType::F32)?.mean_all();
-        let accuracy = (((share(right_joint)? - share(wrong_marginals)?)? + 1.0)? * 0.5)?;
+    /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)); `joint` is D(z), from [`Self::logits`] since the last step.
+    pub fn step(&mut self, joint: &Pass, permuted: &Tensor, step: u64) -> Result<Terms> {
+        let (joint, marginals) = (joint.toward_weights()?, self.network.forward(&permuted.detach())?);
+        // CE(d, 0) = softplus(d₁ - d₀), CE(d, 1) = softplus(d₀ - d₁).
+        let (joint, marginals) = (log_ratio(&joint)?, log_ratio(&marginals)?);
+        let loss = ((softplus(&joint.neg()?)?.mean_all()? + softplus(&marginals)?.mean_all()?)? * 0.5)?;
+        let share = |t: Tensor| t.to_dtype(DType::F32)?.mean_all();
+        let accuracy = ((share(joint.gt(0.0)?)? + share(marginals.le(0.0)?)?)? * 0.5)?;
         let terms = finite_terms(step, &[("discriminator_loss", &loss), ("discriminator_accuracy", &accuracy)])?;
-        self.optimizer.step(&loss.backward()?)?;
+        self.optimizer.step(&self.network.take_gradients(&loss.backward()?)?)?;
         Ok(terms)
     }
+}
+
+/// ln q(z)/Π q(z_j) as the discriminator's `logits (N, 2)` estimate it, `(N, 1)`.
+fn log_ratio(logits: &Tensor) -> candle_core::Result<Tensor> {
+    logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?
+}
+
+/// The estimate of the total correlation, E[D(z)₀ - D(z)₁], nats, from D's `logits (N, 2)`.
+pub fn total_correlation(logits: &Tensor) -> Result<Tensor> {
+    Ok(log_ratio(logits)?.mean_all()?)
+}
+
+/// ln(1 + e^x), without overflow.
+fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
 /// Shuffles every latent on its own across the batch (algorithm 1): `z (N, latents)` to a sample of Π q(z_j), without gradient.

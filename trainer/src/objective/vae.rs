@@ -1,6 +1,6 @@
 //! What every variational autoencoder shares (Kingma & Welling 2014): encoder, reparameterization, ELBO terms, decoder.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
 
 use crate::{
     Error, Result,
@@ -40,6 +40,11 @@ impl Vae {
     /// All weights.
     pub fn variables(&self) -> Vec<(String, Var)> {
         [self.encoder.variables(), self.decoder.variables()].concat()
+    }
+
+    /// The gradients of all weights, in their order; see [`Network::take_gradients`].
+    pub fn take_gradients(&self, store: &GradStore) -> Result<Vec<Tensor>> {
+        Ok([self.encoder.take_gradients(store)?, self.decoder.take_gradients(store)?].concat())
     }
 
     /// q(z|x) for `x (N, H, W, C)`.

@@ -163,15 +163,21 @@ impl TrainConfig {
 
     /// Refuses values that make no sense, by name.
     pub fn validate(&self) -> Result<()> {
-        if self.objective != "factor-vae" {
-            return Err(Error::setting("objective", &self.objective, "factor-vae"));
-        }
-        let architecture = self.architecture()?;
+        self.validate_settings()?;
         let dataset = data::open(&self.dataset)?;
-        if dataset.image() != architecture.image {
+        if dataset.image() != self.architecture()?.image {
             let expected = format!("one for {}, the images of {}", dataset.image(), dataset.name());
             return Err(Error::setting("architecture", &self.architecture, &expected));
         }
+        Ok(())
+    }
+
+    /// [`Self::validate`] but for the data set, whose images need not be those that the networks take.
+    pub fn validate_settings(&self) -> Result<()> {
+        if self.objective != "factor-vae" {
+            return Err(Error::setting("objective", &self.objective, "factor-vae"));
+        }
+        self.architecture()?;
         // One image has no other to be shuffled with.
         if !(2..=65_536).contains(&self.batch_size) {
             return Err(Error::setting("batch_size", self.batch_size, "2 to 65536"));

@@ -1,57 +1,84 @@
-//! Activation functions that can be undone by their sign, in place.
+//! Bias and activation function, forward and backward, in place.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::f32s;
+use super::{batch_parts, buffers::Buffers, gemm::Output, vectorized};
 use crate::model::Activation;
 
-/// The slope for negative inputs; 1 for the identity.
-fn negative_slope(activation: Activation) -> f32 {
-    match activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => 0.0,
-        Activation::LeakyRelu(slope) => slope,
-    }
+/// What ends a layer: a bias for each channel (none: 0), then an activation.
+#[derive(Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// One value a channel.
+    pub bias: Option<&'a [f32]>,
+    /// What follows it.
+    pub activation: Activation,
 }
 
-/// Applies `activation` to every value.
-pub fn apply(activation: Activation, values: &mut [f32]) {
-    match activation {
-        Activation::Identity => {}
-        Activation::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
-        Activation::LeakyRelu(slope) => values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { *v * slope }),
-    }
+impl Epilogue<'_> {
+    /// Leaves values as they are.
+    pub const NONE: Self = Self { bias: None, activation: Activation::Identity };
 }
 
-/// The gradient before `activation`, given its output and the gradient after it (same shapes).
+/// Applies `epilogue` to values whose last dimension is the channels.
+pub fn finish(epilogue: Epilogue, values: &mut [f32]) {
+    let Some(bias) = epilogue.bias else {
+        debug_assert_eq!(epilogue.activation, Activation::Identity);
+        return;
+    };
+    vectorized(|| {
+        let pixels = values.chunks_exact_mut(bias.len());
+        match epilogue.activation {
+            Activation::Identity => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v += b)),
+            Activation::Relu => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v = (*v + b).max(0.0))),
+            Activation::LeakyRelu(slope) => pixels.for_each(|p| {
+                p.iter_mut().zip(bias).for_each(|(v, b)| {
+                    let x = *v + b;
+                    *v = if x > 0.0 { x } else { x * slope };
+                });
+            }),
+        }
+    });
+}
+
+/// Turns the gradient after `activation` into the one before it; with `bias`, its sums over all dimensions but the last, which are
+/// the gradient of the bias, are written there or added.
 ///
-/// The output's sign is the input's, so the input need not be kept.
-pub fn gradient(activation: Activation, output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    if activation == Activation::Identity {
-        return gradient.contiguous();
-    }
-    output.detach().apply_op2_no_bwd(&gradient.contiguous()?, &Gradient(negative_slope(activation)))
-}
-
-struct Gradient(f32);
-
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "activation-gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (output, gradient) = (f32s(s1, l1)?, f32s(s2, l2)?);
-        let mut result = vec![0.0; output.len()];
-        const CHUNK: usize = 1 << 14;
-        (result.par_chunks_mut(CHUNK), output.par_chunks(CHUNK), gradient.par_chunks(CHUNK)).into_par_iter().for_each(
-            |(result, output, gradient)| {
-                for ((r, &o), &g) in result.iter_mut().zip(output).zip(gradient) {
-                    *r = if o > 0.0 { g } else { g * self.0 };
+/// The sign of the layer's `output` is its input's, so the input need not be kept.
+pub fn backward(
+    activation: Activation,
+    channels: usize,
+    output: &[f32],
+    gradient: &mut [f32],
+    bias: Option<(&mut [f32], Output)>,
+    buffers: &Buffers,
+) {
+    let slope = match activation {
+        Activation::Identity => None,
+        Activation::Relu => Some(0.0),
+        Activation::LeakyRelu(slope) => Some(slope),
+    };
+    let rows = gradient.len() / channels;
+    let part = rows.div_ceil(batch_parts(rows)) * channels;
+    let mut parts = buffers.take(gradient.len().div_ceil(part) * channels);
+    let sums = bias.is_some();
+    let work = (parts.par_chunks_mut(channels), gradient.par_chunks_mut(part), output.par_chunks(part));
+    work.into_par_iter().for_each(|(sum, gradient, output)| {
+        sum.fill(0.0);
+        vectorized(|| {
+            for (gradient, output) in gradient.chunks_exact_mut(channels).zip(output.chunks_exact(channels)) {
+                if let Some(slope) = slope {
+                    gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= if o > 0.0 { 1.0 } else { slope });
                 }
-            },
-        );
-        Ok((CpuStorage::F32(result), l1.shape().clone()))
+                if sums {
+                    sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += *g);
+                }
+            }
+        });
+    });
+    if let Some((bias, output)) = bias {
+        if output == Output::Overwrite {
+            bias.fill(0.0);
+        }
+        parts.chunks_exact(channels).for_each(|part| bias.iter_mut().zip(part).for_each(|(s, p)| *s += p));
     }
 }

@@ -1,7 +1,9 @@
 //! Adam (Kingma & Ba 2015, algorithm 1) with its state in the open.
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
+
+use super::{values, vectorized, write};
 
 /// Hyper-parameters of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,84 +24,41 @@ pub fn adam_update(parameter: &Var, m: &Var, v: &Var, gradient: &Tensor, options
     // The bias corrections folded into the step size and ε, as in section 2 of the paper.
     let exponent = i32::try_from(t).unwrap_or(i32::MAX);
     let root = (1.0 - beta2.powi(exponent)).sqrt();
-    let step =
-        Step { rate: (learning_rate * root / (1.0 - beta1.powi(exponent))) as f32, epsilon: (epsilon * root) as f32 };
+    let (rate, epsilon) = (learning_rate * root / (1.0 - beta1.powi(exponent)), epsilon * root);
     if parameter.device().is_cpu() {
+        let update = Update { beta1: beta1 as f32, beta2: beta2 as f32, rate: rate as f32, epsilon: epsilon as f32 };
         let gradient = gradient.contiguous()?;
-        m.inplace_op2(&gradient, &Decay { beta: beta1 as f32, square: false })?;
-        v.inplace_op2(&gradient, &Decay { beta: beta2 as f32, square: true })?;
-        parameter.inplace_op3(m, v, &step)
-    } else {
-        m.set(&((m.as_tensor() * beta1)? + (gradient * (1.0 - beta1))?)?)?;
-        v.set(&((v.as_tensor() * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?)?;
-        let change = (m.as_tensor() / (v.sqrt()? + f64::from(step.epsilon))?)?;
-        parameter.set(&(parameter.as_tensor() - (change * f64::from(step.rate))?)?)
+        let g = values(&gradient)?;
+        return write(parameter, |p| write(m, |m| write(v, |v| update.apply(p, m, v, &g))))??;
     }
+    m.set(&((m.as_tensor() * beta1)? + (gradient * (1.0 - beta1))?)?)?;
+    v.set(&((v.as_tensor() * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?)?;
+    let change = (m.as_tensor() / (v.sqrt()? + epsilon)?)?;
+    parameter.set(&(parameter.as_tensor() - (change * rate)?)?)
 }
 
-const CHUNK: usize = 1 << 14;
-
-fn values<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => bail!("Adam works on contiguous f32 tensors"),
-    }
-}
-
-/// moment = beta·moment + (1 - beta)·g, or with g².
-struct Decay {
-    beta: f32,
-    square: bool,
-}
-
-impl InplaceOp2 for Decay {
-    fn name(&self) -> &'static str {
-        "adam-moment"
-    }
-
-    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<()> {
-        let (moment, gradient) = (values(s1, l1)?, super::f32s(s2, l2)?);
-        let (keep, take) = (self.beta, 1.0 - self.beta);
-        moment.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(moment, gradient)| {
-            let pairs = moment.iter_mut().zip(gradient);
-            if self.square {
-                pairs.for_each(|(m, &g)| *m = keep * *m + take * g * g);
-            } else {
-                pairs.for_each(|(m, &g)| *m = keep * *m + take * g);
-            }
-        });
-        Ok(())
-    }
-}
-
-/// parameter -= rate·m / (√v + ε).
-struct Step {
+struct Update {
+    beta1: f32,
+    beta2: f32,
     rate: f32,
     epsilon: f32,
 }
 
-impl InplaceOp3 for Step {
-    fn name(&self) -> &'static str {
-        "adam-step"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &mut CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<()> {
-        let (parameter, m, v) = (values(s1, l1)?, super::f32s(s2, l2)?, super::f32s(s3, l3)?);
-        (parameter.par_chunks_mut(CHUNK), m.par_chunks(CHUNK), v.par_chunks(CHUNK)).into_par_iter().for_each(
-            |(parameter, m, v)| {
-                for ((p, &m), &v) in parameter.iter_mut().zip(m).zip(v) {
-                    *p -= self.rate * m / (v.sqrt() + self.epsilon);
+impl Update {
+    /// m = β₁m + (1 - β₁)g, v = β₂v + (1 - β₂)g², p -= rate·m / (√v + ε), in one pass over memory.
+    fn apply(&self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        let &Self { beta1, beta2, rate, epsilon } = self;
+        let (take1, take2) = (1.0 - beta1, 1.0 - beta2);
+        const CHUNK: usize = 1 << 14;
+        let chunks = (p.par_chunks_mut(CHUNK), m.par_chunks_mut(CHUNK), v.par_chunks_mut(CHUNK), g.par_chunks(CHUNK));
+        chunks.into_par_iter().for_each(|(p, m, v, g)| {
+            vectorized(|| {
+                for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                    *m = beta1 * *m + take1 * g;
+                    *v = beta2 * *v + take2 * g * g;
+                    *p -= rate * *m / (v.sqrt() + epsilon);
                 }
-            },
-        );
-        Ok(())
+            });
+        });
     }
 }

@@ -1,280 +1,137 @@
-//! Convolution and transposed convolution as matrix products, one image at a time so that its patches stay in the cache.
+//! Convolution and transposed convolution as matrix products of whole rows, without a copy of the windows.
 //!
-//! Both connect an image with a grid of window positions through one matrix W `(grid C, kernel·kernel·image C)`:
+//! The image is cut into blocks so that a window is `taps` x `taps` of them ([`Geometry`]). With a matrix W[t] (block, grid
+//! channels) for each tap t, and `blocks[p + t]` the block t further than p, both directions and the gradient are sums over taps:
 //!
 //! ```text
-//! convolution             grid  = gather(image)·Wᵀ      dW = d(grid)ᵀ·gather(image)
-//! transposed convolution  image = scatter(grid·W)       dW = gridᵀ·gather(d(image))
+//! to_grid           grid[p]   = Σ_t blocks[p + t] · W[t]       convolution; input gradient of the transposed one
+//! to_blocks         blocks[p] = Σ_t grid[p - t] · W[t]ᵀ        transposed convolution; input gradient of the convolution
+//! weight_gradient   dW[t]     = Σ_p blocks[p + t]ᵀ · grid[p]   of both
 //! ```
 //!
-//! and each one's input gradient is the other one's forward. So three products do everything: [`ToGrid`], [`ToImage`] and
-//! [`WeightGradient`]. PyTorch's weights are `(grid C, image C, kernel, kernel)` for both.
+//! PyTorch's weights are `(grid C, image C, kernel, kernel)` for both. The slow reference is [`super::neutral`].
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Window, activation, batch_parts, f32s,
-    gemm::{Matrix, matmul},
-    neutral,
+    activation::{self, Epilogue},
+    batch_parts,
+    buffers::Buffers,
+    gemm::{Matrix, Output, matmul},
     window::Geometry,
 };
-use crate::model::Activation;
 
-/// Convolution, bias and activation: `x (N, H, W, C)`, `weight (out, C, k, k)`, `bias (out)` to `(N, H', W', out)`.
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return neutral::conv2d(x, weight, bias, window, activation);
-    }
-    let (_, height, width, channels) = x.dims4()?;
-    let grid = (window.cells(height)?, window.cells(width)?, weight.dim(0)?);
-    let geometry = Geometry { window, image: (height, width, channels), grid };
-    x.contiguous()?.apply_op3(&to_matrix(weight)?, bias, Conv2d { geometry, activation })
+/// Rows of a matrix product that keep its operands in a core's cache.
+const PRODUCT_ROWS: usize = 1024;
+
+/// The greatest divisor of `cells` of which `n` rows each make at most [`PRODUCT_ROWS`] rows, but at least one cell.
+fn cells_together(cells: usize, n: usize) -> usize {
+    (1..=cells).rev().find(|&c| cells.is_multiple_of(c) && c * n <= PRODUCT_ROWS).unwrap_or(1)
 }
 
-/// Transposed convolution, bias and activation: `x (N, H, W, C)`, `weight (C, out, k, k)`, `bias (out)` to `(N, H', W', out)`.
-pub fn conv_transpose2d(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    window: Window,
-    activation: Activation,
-) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return neutral::conv_transpose2d(x, weight, bias, window, activation);
-    }
-    let (_, height, width, channels) = x.dims4()?;
-    let image = (window.pixels(height)?, window.pixels(width)?, weight.dim(1)?);
-    let geometry = Geometry { window, image, grid: (height, width, channels) };
-    x.contiguous()?.apply_op3(&to_matrix(weight)?, bias, ConvTranspose2d { geometry, activation })
+/// W[t] `(block, grid C)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_grid`] takes.
+pub fn pack(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
+    let (size, out) = (geometry.block_size(), geometry.grid.2);
+    packed.fill(0.0);
+    for_each_weight(geometry, |tap, place, channel, i| packed[(tap * size + place) * out + channel] = kernel[i]);
 }
 
-/// `(grid C, image C, k, k)` to W `(grid C, k·k·image C)`.
-fn to_matrix(weight: &Tensor) -> Result<Tensor> {
-    weight.permute((0, 2, 3, 1))?.flatten_from(1)?.contiguous()
+/// W[t]ᵀ `(grid C, block)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_blocks`] takes.
+pub fn pack_transposed(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
+    let (size, out) = (geometry.block_size(), geometry.grid.2);
+    packed.fill(0.0);
+    for_each_weight(geometry, |tap, place, channel, i| packed[(tap * out + channel) * size + place] = kernel[i]);
 }
 
-struct Conv2d {
-    geometry: Geometry,
-    activation: Activation,
-}
-
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        to_grid(&self.geometry, f32s(s1, l1)?, f32s(s2, l2)?, Some(f32s(s3, l3)?), self.activation)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        out: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let g = activation::gradient(self.activation, out, gradient)?;
-        let dx = x.track_op().then(|| g.apply_op2_no_bwd(&w.detach(), &ToImage(self.geometry))).transpose()?;
-        let dw = w.track_op().then(|| g.apply_op2_no_bwd(&x.detach(), &WeightGradient(self.geometry))).transpose()?;
-        let db = b.track_op().then(|| column_sums(&g)).transpose()?;
-        Ok((dx, dw, db))
+/// Calls `visit(tap, place in the block, grid channel, index in the kernel)` for each weight.
+fn for_each_weight(geometry: &Geometry, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    let places = geometry.kernel_places();
+    let channels = geometry.image.2;
+    for out in 0..geometry.grid.2 {
+        for channel in 0..channels {
+            for (k, &(tap, place)) in places.iter().enumerate() {
+                visit(tap, place + channel, out, (out * channels + channel) * places.len() + k);
+            }
+        }
     }
 }
 
-struct ConvTranspose2d {
-    geometry: Geometry,
-    activation: Activation,
+/// `grid (H', W', N, C)` of `blocks`, with `weight` from [`pack`].
+pub fn to_grid(geometry: &Geometry, n: usize, blocks: &[f32], weight: &[f32], grid: &mut [f32], epilogue: Epilogue) {
+    let ((_, width, out), size, taps) = (geometry.grid, geometry.block_size(), geometry.taps);
+    let columns = geometry.blocks().1;
+    let together = cells_together(width, n);
+    grid.par_chunks_mut(together * n * out).enumerate().for_each(|(chunk, grid)| {
+        let (y, x) = (chunk * together / width, chunk * together % width);
+        for (tap, weight) in weight.chunks_exact(size * out).enumerate() {
+            let block = (y + tap / taps) * columns + x + tap % taps;
+            let blocks = &blocks[block * n * size..(block + together) * n * size];
+            let output = if tap == 0 { Output::Overwrite } else { Output::Add };
+            matmul(grid, Matrix::new(blocks, size), Matrix::new(weight, out), output);
+        }
+        activation::finish(epilogue, grid);
+    });
 }
 
-impl CustomOp3 for ConvTranspose2d {
-    fn name(&self) -> &'static str {
-        "conv-transpose2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        to_image(&self.geometry, f32s(s1, l1)?, f32s(s2, l2)?, Some(f32s(s3, l3)?), self.activation)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        out: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let g = activation::gradient(self.activation, out, gradient)?;
-        let dx = x.track_op().then(|| g.apply_op2_no_bwd(&w.detach(), &ToGrid(self.geometry))).transpose()?;
-        let dw = w.track_op().then(|| x.detach().apply_op2_no_bwd(&g, &WeightGradient(self.geometry))).transpose()?;
-        let db = b.track_op().then(|| column_sums(&g)).transpose()?;
-        Ok((dx, dw, db))
-    }
+/// `blocks` of `grid (H', W', N, C)`, with `weight` from [`pack_transposed`].
+pub fn to_blocks(geometry: &Geometry, n: usize, grid: &[f32], weight: &[f32], blocks: &mut [f32]) {
+    let ((height, width, out), size, taps) = (geometry.grid, geometry.block_size(), geometry.taps);
+    let columns = geometry.blocks().1;
+    let together = cells_together(columns, n);
+    blocks.par_chunks_mut(together * n * size).enumerate().for_each(|(chunk, blocks)| {
+        let (y, x) = (chunk * together / columns, chunk * together % columns);
+        if taps > 1 {
+            blocks.fill(0.0);
+        }
+        for (tap, weight) in weight.chunks_exact(size * out).enumerate() {
+            let (ty, tx) = (tap / taps, tap % taps);
+            // Cells of this row that exist.
+            let (first, last) = (x.max(tx), (x + together).min(width + tx));
+            if y < ty || y - ty >= height || first >= last {
+                continue;
+            }
+            let cell = (y - ty) * width + first - tx;
+            let grid = &grid[cell * n * out..(cell + last - first) * n * out];
+            let blocks = &mut blocks[(first - x) * n * size..(last - x) * n * size];
+            let output = if taps > 1 { Output::Add } else { Output::Overwrite };
+            matmul(blocks, Matrix::new(grid, out), Matrix::new(weight, size), output);
+        }
+    });
 }
 
-/// `image (N, H, W, C)`, W → grid.
-struct ToGrid(Geometry);
-
-impl CustomOp2 for ToGrid {
-    fn name(&self) -> &'static str {
-        "to-grid"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        to_grid(&self.0, f32s(s1, l1)?, f32s(s2, l2)?, None, Activation::Identity)
-    }
-}
-
-fn to_grid(
+/// The gradient of a kernel `(grid C, image C, k, k)`, from the blocks of the image's side and the grid's side; written to
+/// `gradient` or added to it.
+pub fn weight_gradient(
     geometry: &Geometry,
-    images: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    activation: Activation,
-) -> Result<(CpuStorage, Shape)> {
-    let (rows, columns, channels) = geometry.grid;
-    let n = images.len() / geometry.image_size();
-    let weight = Matrix::new(weight, channels, geometry.patch()).t();
-    let mut grids = vec![0.0; n * geometry.grid_size()];
-    grids.par_chunks_mut(geometry.grid_size()).zip(images.par_chunks(geometry.image_size())).for_each_init(
-        || vec![0.0; geometry.cells() * geometry.patch()],
-        |patches, (grid, image)| {
-            geometry.gather(image, patches);
-            start_from(bias, grid);
-            let patches = Matrix::new(patches, geometry.cells(), geometry.patch());
-            matmul(grid, patches, weight, bias.is_some(), 1);
-            activation::apply(activation, grid);
+    n: usize,
+    blocks: &[f32],
+    grid: &[f32],
+    gradient: &mut [f32],
+    output: Output,
+    buffers: &Buffers,
+) {
+    let ((height, width, out), size, taps) = (geometry.grid, geometry.block_size(), geometry.taps);
+    let (columns, line) = (geometry.blocks().1, width * n * out);
+    // A fixed number of parts, added up in order: the sum does not depend on the number of threads.
+    let lines = height.div_ceil(batch_parts(height));
+    let mut parts = buffers.take(height.div_ceil(lines) * geometry.weight_size());
+    parts.par_chunks_mut(geometry.weight_size()).zip(grid.par_chunks(lines * line)).enumerate().for_each(
+        |(part, (sum, grid))| {
+            for (i, grid) in grid.chunks_exact(line).enumerate() {
+                let y = part * lines + i;
+                for (tap, sum) in sum.chunks_exact_mut(size * out).enumerate() {
+                    let block = (y + tap / taps) * columns + tap % taps;
+                    let blocks = &blocks[block * n * size..(block + width) * n * size];
+                    let output = if i == 0 { Output::Overwrite } else { Output::Add };
+                    matmul(sum, Matrix::new(blocks, size).t(), Matrix::new(grid, out), output);
+                }
+            }
         },
     );
-    Ok((CpuStorage::F32(grids), Shape::from((n, rows, columns, channels))))
-}
-
-/// `grid (N, H', W', grid C)`, W → image.
-struct ToImage(Geometry);
-
-impl CustomOp2 for ToImage {
-    fn name(&self) -> &'static str {
-        "to-image"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        to_image(&self.0, f32s(s1, l1)?, f32s(s2, l2)?, None, Activation::Identity)
-    }
-}
-
-fn to_image(
-    geometry: &Geometry,
-    grids: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    activation: Activation,
-) -> Result<(CpuStorage, Shape)> {
-    let (height, width, channels) = geometry.image;
-    let n = grids.len() / geometry.grid_size();
-    let weight = Matrix::new(weight, geometry.grid.2, geometry.patch());
-    let mut images = vec![0.0; n * geometry.image_size()];
-    images.par_chunks_mut(geometry.image_size()).zip(grids.par_chunks(geometry.grid_size())).for_each_init(
-        || vec![0.0; geometry.cells() * geometry.patch()],
-        |patches, (image, grid)| {
-            matmul(patches, Matrix::new(grid, geometry.cells(), geometry.grid.2), weight, false, 1);
-            start_from(bias, image);
-            geometry.scatter_add(patches, image);
-            activation::apply(activation, image);
-        },
-    );
-    Ok((CpuStorage::F32(images), Shape::from((n, height, width, channels))))
-}
-
-/// Sets every pixel's channels to `bias`; without one, leaves the zeros.
-fn start_from(bias: Option<&[f32]>, pixels: &mut [f32]) {
-    if let Some(bias) = bias {
-        pixels.chunks_exact_mut(bias.len()).for_each(|pixel| pixel.copy_from_slice(bias));
-    }
-}
-
-/// `grid (N, H', W', grid C)`, `image (N, H, W, C)` → dW `(grid C, k·k·C)`, summed over the batch.
-struct WeightGradient(Geometry);
-
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "weight-gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.0;
-        let (grids, images) = (f32s(s1, l1)?, f32s(s2, l2)?);
-        let (channels, patch) = (geometry.grid.2, geometry.patch());
-        let n = grids.len() / geometry.grid_size();
-        let part = n.div_ceil(batch_parts(n));
-        let partial = |(grids, images): (&[f32], &[f32])| {
-            let mut sum = vec![0.0; channels * patch];
-            let mut patches = vec![0.0; geometry.cells() * patch];
-            for (grid, image) in grids.chunks(geometry.grid_size()).zip(images.chunks(geometry.image_size())) {
-                geometry.gather(image, &mut patches);
-                let grid = Matrix::new(grid, geometry.cells(), channels).t();
-                matmul(&mut sum, grid, Matrix::new(&patches, geometry.cells(), patch), true, 1);
-            }
-            sum
-        };
-        let partials: Vec<_> = grids
-            .par_chunks(part * geometry.grid_size())
-            .zip(images.par_chunks(part * geometry.image_size()))
-            .map(partial)
-            .collect();
-        Ok((CpuStorage::F32(sum_of(partials, channels * patch)), Shape::from((channels, patch))))
-    }
-}
-
-/// Sums over all dimensions but the last: the gradient of a bias.
-pub fn column_sums(x: &Tensor) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&ColumnSums(x.dim(D::Minus1)?))
-}
-
-struct ColumnSums(usize);
-
-impl CustomOp1 for ColumnSums {
-    fn name(&self) -> &'static str {
-        "column-sums"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = f32s(storage, layout)?;
-        let rows = x.len() / self.0;
-        let part = rows.div_ceil(batch_parts(rows)) * self.0;
-        let partial = |rows: &[f32]| {
-            let mut sum = vec![0.0; self.0];
-            for row in rows.chunks_exact(self.0) {
-                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
-            sum
-        };
-        let partials: Vec<_> = x.par_chunks(part).map(partial).collect();
-        Ok((CpuStorage::F32(sum_of(partials, self.0)), Shape::from(self.0)))
-    }
-}
-
-/// Adds the parts up in their order.
-fn sum_of(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    parts.into_iter().fold(vec![0.0; len], |mut total, part| {
-        total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-        total
-    })
+    let mut sum = buffers.take(geometry.weight_size());
+    super::sum_parts(&parts, &mut sum);
+    for_each_weight(geometry, |tap, place, channel, i| {
+        let value = sum[(tap * size + place) * out + channel];
+        gradient[i] = if output == Output::Add { gradient[i] + value } else { value };
+    });
 }

@@ -13,10 +13,10 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The row-major matrix `(rows, columns)` that fills `data`.
-    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a {rows} x {columns} matrix");
-        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    /// The row-major matrix of `columns` columns that fills `data`.
+    pub fn new(data: &'a [f32], columns: usize) -> Self {
+        assert_eq!(data.len() % columns, 0, "{} values in rows of {columns}", data.len());
+        Self { data, rows: data.len() / columns, columns, row_stride: columns, column_stride: 1 }
     }
 
     /// The transpose, without moving anything.
@@ -31,13 +31,29 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = left·right`, or `out += left·right`; `out` is row-major `(left.rows, right.columns)`.
-///
-/// `threads` is 1 inside a loop that is parallel already; the result is the same for any number.
-pub fn matmul(out: &mut [f32], left: Matrix, right: Matrix, accumulate: bool, threads: usize) {
+/// What a product does with the values that its output holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// `out = left·right`.
+    Overwrite,
+    /// `out += left·right`.
+    Add,
+}
+
+/// `left·right` to `out`, row-major `(left.rows, right.columns)`, on the calling thread.
+pub fn matmul(out: &mut [f32], left: Matrix, right: Matrix, output: Output) {
+    product(out, left, right, output, Parallelism::None);
+}
+
+/// [`matmul`] on all threads; the result is the same for any number of them.
+pub fn matmul_parallel(out: &mut [f32], left: Matrix, right: Matrix, output: Output) {
+    let threads = rayon::current_num_threads();
+    product(out, left, right, output, if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None });
+}
+
+fn product(out: &mut [f32], left: Matrix, right: Matrix, output: Output, parallelism: Parallelism) {
     assert_eq!(left.columns, right.rows, "inner dimensions");
     assert_eq!(out.len(), left.rows * right.columns, "output size");
-    let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: the three pointers come from slices whose lengths are rows·columns of their matrices (checked in
     // `Matrix::new` and above), the strides are those of a row-major matrix or its transpose, and `out` is borrowed
     // mutably, so it overlaps neither operand.
@@ -49,7 +65,7 @@ pub fn matmul(out: &mut [f32], left: Matrix, right: Matrix, accumulate: bool, th
             out.as_mut_ptr(),
             1,
             right.columns as isize,
-            accumulate,
+            output == Output::Add,
             left.data.as_ptr(),
             left.column_stride as isize,
             left.row_stride as isize,

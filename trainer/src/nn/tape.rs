@@ -1,0 +1,214 @@
+//! One pass of a network over a batch on the CPU, with what its gradients need.
+//!
+//! To candle a whole network is one operation. Inside, its layers run one after another, forward and backward, in buffers that
+//! each step uses again. The gradients of the weights do not pass through candle, which would copy each of them twice, but stay
+//! with the network ([`Gradients`](super::gradients::Gradients)).
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor, Var, bail};
+
+use super::{
+    fused::{Backward, Fused, Inner},
+    gradients::Gradients,
+    ops::{
+        self,
+        buffers::{Buffer, Buffers},
+        gemm::Output,
+        permute,
+    },
+};
+use crate::{model::Layer, profile};
+
+/// What the passes of one network share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Memory for what is between layers.
+    buffers: Buffers,
+    /// The gradients of the weights.
+    pub gradients: Gradients,
+}
+
+/// A pass that was made.
+#[derive(Debug)]
+pub struct Tape {
+    name: &'static str,
+    /// Weight and bias of each layer that has them, in order.
+    variables: Vec<Var>,
+    shared: Arc<Shared>,
+    n: usize,
+    shape: Inner,
+    input: Buffer,
+    /// What each layer is, took and left.
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    layer: Fused,
+    /// Where its weight stands in the variables; its bias follows.
+    weight: Option<usize>,
+    output: Buffer,
+    kept: Option<Buffer>,
+}
+
+impl Tape {
+    /// Runs `layers` on `x (N, H, W, C)` or `(N, features)`.
+    pub fn record(
+        name: &'static str,
+        layers: &[Layer],
+        variables: Vec<Var>,
+        shared: &Arc<Shared>,
+        x: &Tensor,
+    ) -> Result<Self> {
+        let _section = profile::section(name, "forward");
+        let n = x.dim(0)?;
+        let shape = match *x.dims() {
+            [_, height, width, channels] => Inner::Image(height, width, channels),
+            [_, features] => Inner::Features(features),
+            _ => bail!("{name}: expected (N, H, W, C) or (N, features), found {:?}", x.dims()),
+        };
+        let buffers = &shared.buffers;
+        let input = inward(n, shape, &ops::values(&x.contiguous()?)?, buffers);
+        let mut steps: Vec<Step> = Vec::with_capacity(layers.len());
+        let mut with_weights = 0;
+        for layer in layers {
+            let (x, shape) = steps.last().map_or((&input, shape), |step| (&step.output, step.layer.output));
+            let fused = Fused::new(layer, shape)?;
+            let weight = layer.parameters().map(|_| 2 * with_weights);
+            with_weights += usize::from(weight.is_some());
+            let mut output = buffers.take(n * fused.output.size());
+            let kept = match weight {
+                Some(w) => {
+                    let (weight, bias) = (ops::values(&variables[w])?, ops::values(&variables[w + 1])?);
+                    fused.forward(n, x, (&weight, &bias), &mut output, buffers)
+                }
+                None => fused.forward(n, x, (&[], &[]), &mut output, buffers),
+            };
+            steps.push(Step { layer: fused, weight, output, kept });
+        }
+        Ok(Self { name, variables, shared: shared.clone(), n, shape, input, steps })
+    }
+
+    /// The outputs of all layers, each `(N, H, W, C)` or `(N, features)`.
+    pub fn outputs(&self) -> impl Iterator<Item = Result<Tensor>> {
+        self.steps.iter().map(|step| outward(self.n, step.layer.output, &step.output))
+    }
+
+    /// The output of the last layer.
+    pub fn output(&self) -> Result<Tensor> {
+        let (shape, values) = self.last();
+        outward(self.n, shape, values)
+    }
+
+    fn last(&self) -> (Inner, &Buffer) {
+        self.steps.last().map_or((self.shape, &self.input), |step| (step.layer.output, &step.output))
+    }
+
+    /// The gradient for the input from the one for the output; with `gradients`, those of the weights are written there.
+    fn backward(&self, gradient: &Tensor, input: bool, gradients: Option<Destination>) -> Result<Option<Tensor>> {
+        let _section = profile::section(self.name, "backward");
+        let (n, buffers) = (self.n, &self.shared.buffers);
+        let mut g = inward(n, self.last().0, &ops::values(&gradient.contiguous()?)?, buffers);
+        for i in (0..self.steps.len()).rev() {
+            self.before_activation(i, &mut g, gradients)?;
+            match self.layer_backward(i, &g, input || i > 0, gradients)? {
+                Some(dx) => g = dx,
+                None => return Ok(None),
+            }
+        }
+        if input { outward(n, self.shape, &g).map(Some) } else { Ok(None) }
+    }
+
+    fn before_activation(&self, i: usize, g: &mut [f32], gradients: Option<Destination>) -> Result<()> {
+        let (step, buffers) = (&self.steps[i], &self.shared.buffers);
+        match (gradients, step.weight) {
+            (Some((gradients, output)), Some(w)) => ops::write(&gradients[w + 1], |bias| {
+                step.layer.before_activation(&step.output, g, Some((bias, output)), buffers);
+            }),
+            _ => {
+                step.layer.before_activation(&step.output, g, None, buffers);
+                Ok(())
+            }
+        }
+    }
+
+    /// The gradient for the input of layer `i`, if asked for.
+    fn layer_backward(
+        &self,
+        i: usize,
+        g: &[f32],
+        input: bool,
+        gradients: Option<Destination>,
+    ) -> Result<Option<Buffer>> {
+        let (n, step, buffers) = (self.n, &self.steps[i], &self.shared.buffers);
+        let before = i.checked_sub(1).map(|i| &self.steps[i]);
+        let (x, shape) = before.map_or((&self.input, self.shape), |step| (&step.output, step.layer.output));
+        let mut dx = input.then(|| buffers.take(n * shape.size()));
+        let weight = step.weight.map(|w| ops::values(&self.variables[w])).transpose()?;
+        let state = Backward { x, kept: step.kept.as_deref(), weight: weight.as_deref().unwrap_or(&[]) };
+        match (gradients, step.weight) {
+            (Some((gradients, output)), Some(w)) => ops::write(&gradients[w], |weight| {
+                step.layer.backward(n, state, g, Some((weight, output)), dx.as_deref_mut(), buffers);
+            })?,
+            _ => step.layer.backward(n, state, g, None, dx.as_deref_mut(), buffers),
+        }
+        Ok(dx)
+    }
+}
+
+/// Where the gradients of the weights go, one tensor for each variable, and whether they replace what is there.
+type Destination<'a> = (&'a [Var], Output);
+
+/// Values `(N, H, W, C)` or `(N, features)` as they lie between layers.
+fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
+    let mut inside = buffers.take(values.len());
+    match shape {
+        Inner::Image(_, _, channels) => permute::batch_inside(n, channels, values, &mut inside),
+        Inner::Features(_) => inside.copy_from_slice(values),
+    }
+    inside
+}
+
+/// The inverse of [`inward`].
+fn outward(n: usize, shape: Inner, values: &[f32]) -> Result<Tensor> {
+    match shape {
+        Inner::Image(height, width, channels) => {
+            let mut outside = vec![0.0; values.len()];
+            permute::batch_outside(n, channels, values, &mut outside);
+            Tensor::from_vec(outside, (n, height, width, channels), &Device::Cpu)
+        }
+        Inner::Features(features) => Tensor::from_slice(values, (n, features), &Device::Cpu),
+    }
+}
+
+/// A tape in candle's graph: its output, with a way back for gradients.
+pub struct Node {
+    pub tape: Arc<Tape>,
+    /// Whether the weights get gradients.
+    pub weights: bool,
+}
+
+impl CustomOp2 for Node {
+    fn name(&self) -> &'static str {
+        self.tape.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let output = self.tape.output()?;
+        let values = ops::values(&output)?.to_vec();
+        Ok((CpuStorage::F32(values), output.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (tape, input) = (&self.tape, x.track_op());
+        let dx = if self.weights {
+            let gradients = &tape.shared.gradients;
+            gradients
+                .fill(&tape.variables, |tensors, output| tape.backward(gradient, input, Some((tensors, output))))?
+        } else {
+            tape.backward(gradient, input, None)?
+        };
+        Ok((dx, None))
+    }
+}
