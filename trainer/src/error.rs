@@ -57,6 +57,16 @@ pub enum Error {
     /// What was asked for cannot be done with this model or data set.
     #[error("{0}")]
     Unsupported(String),
+    /// The ranks of a data-parallel run cannot work together.
+    #[error("rank {rank} of {world_size}: {reason}")]
+    Rank {
+        /// The rank that found out.
+        rank: usize,
+        /// How many there are.
+        world_size: usize,
+        /// What is wrong, with the rank that caused it.
+        reason: String,
+    },
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod objective;
+pub mod parallel;
 pub mod profile;
 pub mod quantize;
 pub mod rng;

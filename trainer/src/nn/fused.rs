@@ -132,12 +132,17 @@ impl Fused {
         None
     }
 
+    /// Writes the gradient of the bias, given the one before the activation.
+    pub fn bias_gradient(&self, g: &[f32], (bias, output): (&mut [f32], Output), buffers: &Buffers) {
+        activation::bias_gradient(g, bias, output, buffers);
+    }
+
     /// Turns `g`, the gradient for the output `y`, into the one before the activation; with `bias`, its gradient is written there.
     pub fn before_activation(&self, y: &[f32], g: &mut [f32], bias: Option<(&mut [f32], Output)>, buffers: &Buffers) {
-        let channels = match self.output {
-            Inner::Image(_, _, channels) | Inner::Features(channels) => channels,
-        };
         if self.activation != Activation::Identity || bias.is_some() {
+            let channels = match self.output {
+                Inner::Image(_, _, channels) | Inner::Features(channels) => channels,
+            };
             activation::backward(self.activation, channels, y, g, bias, buffers);
         }
     }

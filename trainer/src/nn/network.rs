@@ -35,6 +35,7 @@ pub struct Pass {
     network: Network,
     x: Tensor,
     tape: Option<Arc<Tape>>,
+    readout: Option<&'static [f32]>,
 }
 
 impl Network {
@@ -96,7 +97,7 @@ impl Network {
     /// The network's output, with gradients for its input and its weights.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self.tape(x)? {
-            Some(tape) => self.node(x, tape, true),
+            Some(tape) => self.node(x, tape, true, None),
             None => self.compose(x, |var| var.as_tensor().clone()),
         }
     }
@@ -108,7 +109,13 @@ impl Network {
 
     /// One pass over `x` for several losses.
     pub fn pass(&self, x: &Tensor) -> Result<Pass> {
-        Ok(Pass { network: self.clone(), x: x.clone(), tape: self.tape(x)? })
+        Ok(Pass { network: self.clone(), x: x.clone(), tape: self.tape(x)?, readout: None })
+    }
+
+    /// One pass of linear layers over `x (N, features)` for several losses of the numbers `output·readout`, `(N, 1)`; on the CPU
+    /// they share the way back through the network as well.
+    pub fn pass_readout(&self, x: &Tensor, readout: &'static [f32]) -> Result<Pass> {
+        Ok(Pass { readout: Some(readout), ..self.pass(x)? })
     }
 
     /// The output of every layer in turn, the last one included, without gradients.
@@ -146,11 +153,11 @@ impl Network {
         Ok(x.device().is_cpu().then(record).transpose()?)
     }
 
-    fn node(&self, x: &Tensor, tape: Arc<Tape>, weights: bool) -> Result<Tensor> {
+    fn node(&self, x: &Tensor, tape: Arc<Tape>, weights: bool, readout: Option<&'static [f32]>) -> Result<Tensor> {
         // candle asks an operation for gradients only if one of its inputs wants one: a weight stands for all of them.
         let weight = self.parameters.iter().flatten().next().map(|(weight, _)| weight.as_tensor().clone());
         let stand_in = weight.filter(|_| weights).unwrap_or_else(|| x.detach());
-        Ok(x.apply_op2(&stand_in, Node { tape, weights })?)
+        Ok(x.apply_op2(&stand_in, Node { tape, weights, readout })?)
     }
 
     fn compose(&self, x: &Tensor, weight: impl Fn(&Var) -> Tensor) -> Result<Tensor> {
@@ -196,18 +203,24 @@ impl Network {
 impl Pass {
     /// The output, through which gradients reach the input alone.
     pub fn toward_input(&self) -> Result<Tensor> {
-        match &self.tape {
-            Some(tape) => self.network.node(&self.x, tape.clone(), false),
-            None => self.network.compose(&self.x, Var::as_detached_tensor),
-        }
+        self.output(&self.x, false)
     }
 
     /// The output, through which gradients reach the weights alone.
     pub fn toward_weights(&self) -> Result<Tensor> {
-        let x = self.x.detach();
-        match &self.tape {
-            Some(tape) => self.network.node(&x, tape.clone(), true),
-            None => self.network.compose(&x, |var| var.as_tensor().clone()),
+        self.output(&self.x.detach(), true)
+    }
+
+    fn output(&self, x: &Tensor, weights: bool) -> Result<Tensor> {
+        let network = &self.network;
+        if let Some(tape) = &self.tape {
+            return network.node(x, tape.clone(), weights, self.readout);
+        }
+        let weight = |var: &Var| if weights { var.as_tensor().clone() } else { var.as_detached_tensor() };
+        let output = network.compose(x, weight)?;
+        match self.readout {
+            None => Ok(output),
+            Some(readout) => Ok(output.matmul(&Tensor::new(readout, x.device())?.unsqueeze(1)?)?),
         }
     }
 }

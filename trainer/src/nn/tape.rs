@@ -4,7 +4,7 @@
 //! each step uses again. The gradients of the weights do not pass through candle, which would copy each of them twice, but stay
 //! with the network ([`Gradients`](super::gradients::Gradients)).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor, Var, bail};
 
@@ -41,6 +41,8 @@ pub struct Tape {
     input: Buffer,
     /// What each layer is, took and left.
     steps: Vec<Step>,
+    /// See [`Self::unit_gradients`].
+    unit_gradients: OnceLock<Vec<Buffer>>,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Tape {
             };
             steps.push(Step { layer: fused, weight, output, kept });
         }
-        Ok(Self { name, variables, shared: shared.clone(), n, shape, input, steps })
+        Ok(Self { name, variables, shared: shared.clone(), n, shape, input, steps, unit_gradients: OnceLock::new() })
     }
 
     /// The outputs of all layers, each `(N, H, W, C)` or `(N, features)`.
@@ -118,6 +120,64 @@ impl Tape {
             }
         }
         if input { outward(n, self.shape, &g).map(Some) } else { Ok(None) }
+    }
+
+    /// [`Self::backward`] from the gradient `(N)` for `output·readout`.
+    ///
+    /// Rows do not meet in linear layers, so a row's gradients, anywhere in the network, are those for a gradient of 1 times the
+    /// row's own. The former are the same for every loss of this pass: only the first one goes back through the network.
+    fn backward_readout(
+        &self,
+        readout: &[f32],
+        factors: &[f32],
+        input: bool,
+        gradients: Option<Destination>,
+    ) -> Result<Option<Tensor>> {
+        let _section = profile::section(self.name, "backward");
+        let (n, buffers) = (self.n, &self.shared.buffers);
+        let unit_gradients = match self.unit_gradients.get() {
+            Some(known) => known,
+            None => {
+                let found = self.unit_gradients(readout)?;
+                self.unit_gradients.get_or_init(|| found)
+            }
+        };
+        if let Some((tensors, output)) = gradients {
+            for (i, (step, unit)) in self.steps.iter().zip(&unit_gradients[1..]).enumerate() {
+                let mut g = buffers.take(unit.len());
+                scale_rows(unit, factors, &mut g);
+                if let Some(w) = step.weight {
+                    ops::write(&tensors[w + 1], |bias| step.layer.bias_gradient(&g, (bias, output), buffers))?;
+                }
+                self.layer_backward(i, &g, false, gradients)?;
+            }
+        }
+        if !input {
+            return Ok(None);
+        }
+        let mut dx = buffers.take(n * self.shape.size());
+        scale_rows(&unit_gradients[0], factors, &mut dx);
+        outward(n, self.shape, &dx).map(Some)
+    }
+
+    /// The gradients of each row's `output·readout` for the row's input and, one after another, before each layer's activation.
+    fn unit_gradients(&self, readout: &[f32]) -> Result<Vec<Buffer>> {
+        let (last, buffers) = (self.last().0, &self.shared.buffers);
+        let shapes = self.steps.iter().map(|step| step.layer.output).chain([self.shape]);
+        if shapes.into_iter().any(|shape| matches!(shape, Inner::Image(..))) || last.size() != readout.len() {
+            bail!("{}: a readout of {} takes linear layers that end in as many", self.name, readout.len());
+        }
+        let mut g = buffers.take(self.n * readout.len());
+        g.chunks_exact_mut(readout.len()).for_each(|row| row.copy_from_slice(readout));
+        let mut all = Vec::with_capacity(self.steps.len() + 1);
+        for i in (0..self.steps.len()).rev() {
+            self.before_activation(i, &mut g, None)?;
+            let dx = self.layer_backward(i, &g, true, None)?;
+            all.push(std::mem::replace(&mut g, dx.unwrap_or_else(|| buffers.take(0))));
+        }
+        all.push(g);
+        all.reverse();
+        Ok(all)
     }
 
     fn before_activation(&self, i: usize, g: &mut [f32], gradients: Option<Destination>) -> Result<()> {
@@ -157,6 +217,14 @@ impl Tape {
     }
 }
 
+/// Rows of `values`, each times its factor.
+fn scale_rows(values: &[f32], factors: &[f32], scaled: &mut [f32]) {
+    let columns = values.len() / factors.len();
+    for ((to, from), factor) in scaled.chunks_exact_mut(columns).zip(values.chunks_exact(columns)).zip(factors) {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t = f * factor);
+    }
+}
+
 /// Where the gradients of the weights go, one tensor for each variable, and whether they replace what is there.
 type Destination<'a> = (&'a [Var], Output);
 
@@ -187,6 +255,8 @@ pub struct Node {
     pub tape: Arc<Tape>,
     /// Whether the weights get gradients.
     pub weights: bool,
+    /// If there is one, the node is `output·readout`, `(N, 1)`.
+    pub readout: Option<&'static [f32]>,
 }
 
 impl CustomOp2 for Node {
@@ -196,18 +266,28 @@ impl CustomOp2 for Node {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         let output = self.tape.output()?;
-        let values = ops::values(&output)?.to_vec();
-        Ok((CpuStorage::F32(values), output.shape().clone()))
+        let values = ops::values(&output)?;
+        Ok(match self.readout {
+            None => (CpuStorage::F32(values.to_vec()), output.shape().clone()),
+            Some(readout) => {
+                let dot = |row: &[f32]| row.iter().zip(readout).map(|(v, r)| v * r).sum();
+                let values: Vec<f32> = values.chunks_exact(readout.len()).map(dot).collect();
+                let shape = Shape::from((values.len(), 1));
+                (CpuStorage::F32(values), shape)
+            }
+        })
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (tape, input) = (&self.tape, x.track_op());
+        let backward = |gradients: Option<Destination>| match self.readout {
+            None => tape.backward(gradient, input, gradients),
+            Some(readout) => tape.backward_readout(readout, &ops::values(&gradient.contiguous()?)?, input, gradients),
+        };
         let dx = if self.weights {
-            let gradients = &tape.shared.gradients;
-            gradients
-                .fill(&tape.variables, |tensors, output| tape.backward(gradient, input, Some((tensors, output))))?
+            tape.shared.gradients.fill(&tape.variables, |tensors, output| backward(Some((tensors, output))))?
         } else {
-            tape.backward(gradient, input, None)?
+            backward(None)?
         };
         Ok((dx, None))
     }

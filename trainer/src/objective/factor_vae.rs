@@ -138,8 +138,8 @@ impl Objective for FactorVae {
         let z1 = q.sample(&self.noise(&q.mean, step, 0)?)?;
         let reconstruction = self.vae.reconstruction_loss(&z1, x1)?;
         let kl = q.kl()?;
-        let joint = self.discriminator.logits(&z1)?;
-        let total_correlation = total_correlation(&joint.toward_input()?)?;
+        let joint = self.discriminator.log_ratio(&z1)?;
+        let total_correlation = joint.toward_input()?.mean_all()?;
         let loss = ((&reconstruction + &kl)? + (&total_correlation * self.gamma)?)?;
         let mut terms = finite_terms(
             step,
@@ -197,16 +197,15 @@ impl Discriminator {
         Ok(Self { network, optimizer })
     }
 
-    /// D's logits for `z (N, latents)`, `(N, 2)`, in a pass that serves both of its losses.
-    pub fn logits(&self, z: &Tensor) -> Result<Pass> {
-        self.network.pass(z)
+    /// ln q(z)/Π q(z_j) as D estimates it, D(z)₀ - D(z)₁ for `z (N, latents)`, `(N, 1)`. Its mean is the total correlation, nats.
+    pub fn log_ratio(&self, z: &Tensor) -> Result<Pass> {
+        self.network.pass_readout(z, &[1.0, -1.0])
     }
 
-    /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)); `joint` is D(z), from [`Self::logits`] since the last step.
+    /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)); `joint` is of z, from [`Self::log_ratio`] since the last step.
     pub fn step(&mut self, joint: &Pass, permuted: &Tensor, step: u64) -> Result<Terms> {
-        let (joint, marginals) = (joint.toward_weights()?, self.network.forward(&permuted.detach())?);
-        // CE(d, 0) = softplus(d₁ - d₀), CE(d, 1) = softplus(d₀ - d₁).
-        let (joint, marginals) = (log_ratio(&joint)?, log_ratio(&marginals)?);
+        let (joint, marginals) = (joint.toward_weights()?, self.log_ratio(permuted)?.toward_weights()?);
+        // Of a softmax over two logits, CE(d, 0) = softplus(d₁ - d₀) and CE(d, 1) = softplus(d₀ - d₁).
         let loss = ((softplus(&joint.neg()?)?.mean_all()? + softplus(&marginals)?.mean_all()?)? * 0.5)?;
         let share = |t: Tensor| t.to_dtype(DType::F32)?.mean_all();
         let accuracy = ((share(joint.gt(0.0)?)? + share(marginals.le(0.0)?)?)? * 0.5)?;
@@ -214,16 +213,6 @@ impl Discriminator {
         self.optimizer.step(&self.network.take_gradients(&loss.backward()?)?)?;
         Ok(terms)
     }
-}
-
-/// ln q(z)/Π q(z_j) as the discriminator's `logits (N, 2)` estimate it, `(N, 1)`.
-fn log_ratio(logits: &Tensor) -> candle_core::Result<Tensor> {
-    logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?
-}
-
-/// The estimate of the total correlation, E[D(z)₀ - D(z)₁], nats, from D's `logits (N, 2)`.
-pub fn total_correlation(logits: &Tensor) -> Result<Tensor> {
-    Ok(log_ratio(logits)?.mean_all()?)
 }
 
 /// ln(1 + e^x), without overflow.

@@ -2,7 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::{batch_parts, buffers::Buffers, gemm::Output, vectorized};
+use super::{
+    batch_parts,
+    buffers::{Buffer, Buffers},
+    gemm::Output,
+    vectorized,
+};
 use crate::model::Activation;
 
 /// What ends a layer: a bias for each channel (none: 0), then an activation.
@@ -40,8 +45,8 @@ pub fn finish(epilogue: Epilogue, values: &mut [f32]) {
     });
 }
 
-/// Turns the gradient after `activation` into the one before it; with `bias`, its sums over all dimensions but the last, which are
-/// the gradient of the bias, are written there or added.
+/// Turns the gradient after `activation` into the one before it; with `bias`, also writes the gradient of the bias, see
+/// [`bias_gradient`], in the same pass over memory.
 ///
 /// The sign of the layer's `output` is its input's, so the input need not be kept.
 pub fn backward(
@@ -53,32 +58,71 @@ pub fn backward(
     buffers: &Buffers,
 ) {
     let slope = match activation {
-        Activation::Identity => None,
-        Activation::Relu => Some(0.0),
-        Activation::LeakyRelu(slope) => Some(slope),
+        Activation::Identity => 1.0,
+        Activation::Relu => 0.0,
+        Activation::LeakyRelu(slope) => slope,
     };
-    let rows = gradient.len() / channels;
-    let part = rows.div_ceil(batch_parts(rows)) * channels;
-    let mut parts = buffers.take(gradient.len().div_ceil(part) * channels);
-    let sums = bias.is_some();
-    let work = (parts.par_chunks_mut(channels), gradient.par_chunks_mut(part), output.par_chunks(part));
-    work.into_par_iter().for_each(|(sum, gradient, output)| {
-        sum.fill(0.0);
+    let split = Split::new(channels, gradient.len());
+    let mut parts = split.parts(buffers);
+    let work = (parts.par_chunks_mut(split.sums), gradient.par_chunks_mut(split.part), output.par_chunks(split.part));
+    work.into_par_iter().for_each(|(sums, gradient, output)| {
+        sums.fill(0.0);
         vectorized(|| {
-            for (gradient, output) in gradient.chunks_exact_mut(channels).zip(output.chunks_exact(channels)) {
-                if let Some(slope) = slope {
-                    gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= if o > 0.0 { 1.0 } else { slope });
-                }
-                if sums {
-                    sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += *g);
-                }
+            for (gradient, output) in gradient.chunks_mut(split.sums).zip(output.chunks(split.sums)) {
+                mask_and_add(slope, output, gradient, sums);
             }
         });
     });
     if let Some((bias, output)) = bias {
-        if output == Output::Overwrite {
-            bias.fill(0.0);
-        }
-        parts.chunks_exact(channels).for_each(|part| bias.iter_mut().zip(part).for_each(|(s, p)| *s += p));
+        add_parts(&parts, bias, output);
     }
+}
+
+/// A function of its own, because only slices that are arguments are known not to overlap, without which there are no vectors.
+#[inline(always)]
+fn mask_and_add(slope: f32, output: &[f32], gradient: &mut [f32], sums: &mut [f32]) {
+    for ((g, &o), s) in gradient.iter_mut().zip(output).zip(sums) {
+        *g *= if o > 0.0 { 1.0 } else { slope };
+        *s += *g;
+    }
+}
+
+/// The gradient of a bias: `gradient`, the one before the activation, summed over all dimensions but the last.
+pub fn bias_gradient(gradient: &[f32], bias: &mut [f32], output: Output, buffers: &Buffers) {
+    let split = Split::new(bias.len(), gradient.len());
+    let mut parts = split.parts(buffers);
+    parts.par_chunks_mut(split.sums).zip(gradient.par_chunks(split.part)).for_each(|(sums, gradient)| {
+        sums.fill(0.0);
+        vectorized(|| gradient.chunks(split.sums).for_each(|g| sums.iter_mut().zip(g).for_each(|(s, g)| *s += g)));
+    });
+    add_parts(&parts, bias, output);
+}
+
+/// How a sum over rows of `channels` values is split into a fixed number of parts.
+struct Split {
+    len: usize,
+    /// Values in a part.
+    part: usize,
+    /// Sums in a part: a whole number of rows, so that rows of few channels fill vectors too.
+    sums: usize,
+}
+
+impl Split {
+    fn new(channels: usize, len: usize) -> Self {
+        let sums = channels * 64_usize.div_ceil(channels);
+        let groups = len.div_ceil(sums);
+        Self { len, part: groups.div_ceil(batch_parts(groups)) * sums, sums }
+    }
+
+    fn parts(&self, buffers: &Buffers) -> Buffer {
+        buffers.take(self.len.div_ceil(self.part) * self.sums)
+    }
+}
+
+/// Adds rows up in their order.
+fn add_parts(rows: &[f32], sum: &mut [f32], output: Output) {
+    if output == Output::Overwrite {
+        sum.fill(0.0);
+    }
+    rows.chunks_exact(sum.len()).for_each(|row| sum.iter_mut().zip(row).for_each(|(s, r)| *s += r));
 }
