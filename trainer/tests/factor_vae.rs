@@ -8,7 +8,7 @@ use unbraid_trainer::{
     model::Architecture,
     nn::{AdamOptions, Init},
     objective::{
-        Batch, Objective,
+        Batch, Company, Objective,
         factor_vae::{Discriminator, FactorVae, FactorVaeOptions, permute_dims},
     },
     rng::{self, Purpose},
@@ -74,7 +74,7 @@ fn total_correlation_of_correlated_gaussians_is_found() {
             let z = correlated_pairs(n, latents, rho, 1, step);
             let other = correlated_pairs(n, latents, rho, 2, step);
             let joint = discriminator.log_ratio(&z).unwrap();
-            discriminator.step(&joint, &permute_dims(&other, SEED, step).unwrap(), step).unwrap();
+            discriminator.step(&joint, &permute_dims(&other, SEED, step).unwrap(), step, Company::ALONE).unwrap();
         }
         let fresh = correlated_pairs(20_000, latents, rho, 3, 0);
         let log_ratio = discriminator.log_ratio(&fresh).unwrap().toward_input().unwrap();
@@ -112,7 +112,7 @@ fn the_terms_are_those_of_algorithm_2() {
     let mut objective = factor_vae(&FactorVaeOptions { gamma: 7.0, ..small() });
     let state = snapshot(&objective);
     let batch = batch(1);
-    let terms: BTreeMap<_, _> = objective.step(&batch).unwrap().into_iter().collect();
+    let terms: BTreeMap<_, _> = objective.step(&batch, Company::ALONE).unwrap().into_iter().collect();
 
     let noise = |which: u64| {
         let noise = rng::normals(&mut rng::stream(SEED, Purpose::Noise, 2 + which), 6 * 4);
@@ -173,13 +173,13 @@ fn the_discriminators_step_leaves_the_vae_alone() {
     for discriminator_learning_rate in [1e-5, 1e-1] {
         let options = FactorVaeOptions { gamma: 0.0, discriminator_learning_rate, ..small() };
         let mut objective = factor_vae(&options);
-        (1..=3).for_each(|step| drop(objective.step(&batch(step)).unwrap()));
+        (1..=3).for_each(|step| drop(objective.step(&batch(step), Company::ALONE).unwrap()));
         results.push(of_vae(&objective));
     }
     assert_eq!(results[0], results[1]);
     // And with γ the VAE does listen.
     let mut listening = factor_vae(&FactorVaeOptions { gamma: 50.0, ..small() });
-    (1..=3).for_each(|step| drop(listening.step(&batch(step)).unwrap()));
+    (1..=3).for_each(|step| drop(listening.step(&batch(step), Company::ALONE).unwrap()));
     assert_ne!(of_vae(&listening), results[0]);
 }
 
@@ -202,7 +202,7 @@ fn the_loss_falls() {
     let losses: Vec<f32> = (1..=12)
         .map(|step| {
             objective
-                .step(&Batch { step, ..batch(1) })
+                .step(&Batch { step, ..batch(1) }, Company::ALONE)
                 .unwrap()
                 .into_iter()
                 .find(|t| t.0 == "reconstruction")
@@ -219,7 +219,7 @@ fn a_loss_that_is_no_number_stops_before_it_changes_a_weight() {
     let before = snapshot(&objective);
     let mut broken = batch(9);
     broken.images[0] = (&broken.images[0] * f64::NAN).unwrap();
-    let error = objective.step(&broken).unwrap_err();
+    let error = objective.step(&broken, Company::ALONE).unwrap_err();
     assert!(matches!(&error, Error::NotFinite { step: 9, term, .. } if term == "loss"), "{error}");
     for (name, tensor) in objective.state() {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use unbraid_trainer::{
     data,
-    objective::Batch,
+    objective::{Batch, Company},
     profile,
     rng::{self, Purpose},
     train::{
@@ -75,7 +75,13 @@ pub fn run(args: Args) -> Result<()> {
     let dataset = data::open(&config.dataset)?;
     let image = config.architecture()?.image;
     let steps = 1..=args.warm_up + args.steps;
-    let draw = Draw { seed: config.seed, minibatches: objective.minibatches(), batch_size: config.batch_size };
+    let draw = Draw {
+        seed: config.seed,
+        minibatches: objective.minibatches(),
+        batch_size: config.batch_size,
+        rank: 0,
+        world_size: 1,
+    };
 
     let mut times = Vec::new();
     let mut time = |next: &mut dyn FnMut(u64) -> Result<Batch>| -> Result<()> {
@@ -84,11 +90,12 @@ pub fn run(args: Args) -> Result<()> {
                 profile::start();
             }
             let start = Instant::now();
+            let _step = profile::section(profile::STEP, "");
             let batch = {
                 let _section = profile::section("data", "wait");
                 next(step)?
             };
-            objective.step(&batch)?;
+            objective.step(&batch, Company::ALONE)?;
             device.synchronize()?;
             if step > args.warm_up {
                 times.push(start.elapsed().as_secs_f64());
@@ -144,7 +151,7 @@ pub fn run(args: Args) -> Result<()> {
             images / median
         );
         peak.iter().for_each(|peak| say!("peak memory {peak} MiB"));
-        say!("{}", super::profile_table(&sections, times.iter().sum(), args.steps));
+        say!("{}", profile::table(&sections));
     }
     Ok(())
 }

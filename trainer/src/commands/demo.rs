@@ -14,6 +14,7 @@ use unbraid_trainer::{
     export::INT8,
     metrics::{Evaluation, Options, Protocol},
     model::{self, Autoencoder, Factor, Int8Model, Model},
+    parallel::Launch,
     quantize::{self, report::Report},
     train::{config::TrainConfig, files::write_atomic, run::Run},
     viz::{self, Traversal, samples},
@@ -55,7 +56,7 @@ pub fn run(args: Args) -> Result<()> {
 
     say!("1. train FactorVAE on the sprites for {} steps", args.steps);
     let training = Instant::now();
-    let run = Run::create(&out.join("run"), config)?;
+    let run = Run::create(&out.join("run"), config, Launch::default())?;
     train_with_bar(&run)?;
     let step = training.elapsed() / u32::try_from(args.steps).unwrap_or(u32::MAX);
 

@@ -28,7 +28,6 @@ use unbraid_trainer::{
     data::{self, Dataset},
     metrics::{self, Evaluation, Options},
     model::{Autoencoder, Model},
-    profile::Section,
 };
 
 /// The data set that `name` asks for, else the one that `model` was trained on.
@@ -55,17 +54,6 @@ fn progress_bar(length: u64, template: &str) -> ProgressBar {
     // A template that does not parse shows the standard bar: looks are not worth failing for.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
-}
-
-/// Where the time of `steps` steps went, which took `seconds` in all.
-fn profile_table(sections: &[Section], seconds: f64, steps: u64) -> String {
-    let named: f64 = sections.iter().map(|s| s.time.as_secs_f64()).sum();
-    let rows = sections.iter().map(|s| (format!("{} {}", s.name, s.part), s.time.as_secs_f64()));
-    let rows = rows.chain([("other".to_string(), seconds - named), ("step".to_string(), seconds)]);
-    let line = |(name, time): (String, f64)| {
-        format!("{name:24} {:8.2} ms {:5.1} %", 1e3 * time / steps as f64, 100.0 * time / seconds)
-    };
-    rows.map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The file's extension in lower case.

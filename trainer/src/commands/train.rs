@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
 use unbraid_trainer::{
     Error,
+    parallel::Launch,
+    profile,
     train::{
         config::TrainConfig,
         run::{Event, Run},
@@ -26,14 +28,18 @@ pub struct Args {
     /// TOML file with settings; options on the command line win.
     #[arg(long, conflicts_with = "resume")]
     config: Option<PathBuf>,
+    /// Print where a step's time went, at the end.
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     settings: TrainConfig,
 }
 
 pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
     let given = given_settings(&args.settings, matches)?;
+    let launch = Launch::from_env()?;
     let run = match &args.resume {
-        Some(folder) => Run::resume(folder, given)?,
+        Some(folder) => Run::resume(folder, given, launch)?,
         None => {
             let mut table = match &args.config {
                 Some(path) => {
@@ -43,12 +49,18 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
                 None => toml::Table::new(),
             };
             table.extend(given);
-            Run::create(&args.run, TrainConfig::from_table(table)?)?
+            Run::create(&args.run, TrainConfig::from_table(table)?, launch)?
         }
     };
     set_threads(run.config().threads)?;
 
+    if args.profile {
+        profile::start();
+    }
     let steps = train_with_bar(&run)?;
+    if args.profile {
+        say!("{}", profile::table(&profile::stop()));
+    }
     say!("trained to step {steps}; the model is in {}", run.folder().join("model").display());
     Ok(())
 }
@@ -59,7 +71,7 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
     let log_every = run.config().log_every;
     let visible = !bar.is_hidden();
     let mut first = None;
-    let steps = run.train(|event| match event {
+    let tell = |event: Event| match event {
         Event::Note(note) => bar.suspend(|| eprintln!("{note}")),
         Event::Step { step, terms } => {
             // Steps made before this start are no speed of it.
@@ -79,6 +91,10 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
                 }
             }
         }
+    };
+    let steps = run.train(tell, |reason| {
+        eprintln!("error: {reason}");
+        std::process::exit(1);
     })?;
     bar.finish();
     Ok(steps)

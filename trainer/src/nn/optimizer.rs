@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 
 use super::ops::adam::{AdamOptions, adam_update};
-use crate::{Error, Result, profile};
+use crate::{Error, Result, parallel::Communicator, profile};
 
 /// Adam with a moment pair for each variable.
 #[derive(Debug)]
@@ -37,15 +37,16 @@ impl Adam {
         Ok(Self { name, options, slots, steps: 0 })
     }
 
-    /// One step down `gradients`, one for each variable, in their order.
-    pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
+    /// One step down the mean over `ranks` of `gradients`, one for each variable, in their order.
+    pub fn step(&mut self, gradients: &[Tensor], ranks: &dyn Communicator) -> Result<()> {
         let _section = profile::section("optimizer", self.name);
         if gradients.len() != self.slots.len() {
             let (found, expected) = (gradients.len(), self.slots.len());
             return Err(Error::Unsupported(format!("{}: {found} gradients for {expected} variables", self.name)));
         }
+        let gradients = ranks.average(gradients)?;
         self.steps += 1;
-        for (slot, gradient) in self.slots.iter().zip(gradients) {
+        for (slot, gradient) in self.slots.iter().zip(&gradients) {
             adam_update(&slot.variable, &slot.m, &slot.v, gradient, &self.options, self.steps)?;
         }
         Ok(())

@@ -10,10 +10,7 @@ use clap::Args;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Batch, Objective, Terms,
-    vae::{Vae, finite_terms},
-};
+use super::{Batch, Company, Objective, Terms, vae::Vae};
 use crate::{
     Error, Result,
     model::{Activation, Architecture, Layer},
@@ -115,10 +112,12 @@ impl FactorVae {
         })
     }
 
-    /// Noise for minibatch `which` (0 or 1) of a step.
-    fn noise(&self, like: &Tensor, step: u64, which: u64) -> Result<Tensor> {
+    /// Noise for minibatch `which` (0 or 1) of a step: this rank's rows of what is drawn for the whole minibatch.
+    fn noise(&self, like: &Tensor, step: u64, which: u64, company: Company) -> Result<Tensor> {
+        let (n, latents) = like.dims2()?;
+        let n = n * company.ranks.world_size();
         let mut rng = rng::stream(self.seed, Purpose::Noise, 2 * step + which);
-        Ok(Tensor::from_vec(rng::normals(&mut rng, like.elem_count()), like.dims(), like.device())?)
+        company.share(&Tensor::from_vec(rng::normals(&mut rng, n * latents), (n, latents), like.device())?)
     }
 }
 
@@ -127,7 +126,7 @@ impl Objective for FactorVae {
         2
     }
 
-    fn step(&mut self, batch: &Batch) -> Result<Terms> {
+    fn step(&mut self, batch: &Batch, company: Company) -> Result<Terms> {
         let [x1, x2] = batch.images.as_slice() else {
             return Err(Error::Unsupported("FactorVAE takes two minibatches a step".into()));
         };
@@ -135,13 +134,13 @@ impl Objective for FactorVae {
 
         // VAE: reconstruction + KL + γ·E[D(z)₀ - D(z)₁], the discriminator held fixed.
         let q = self.vae.posterior(x1)?;
-        let z1 = q.sample(&self.noise(&q.mean, step, 0)?)?;
+        let z1 = q.sample(&self.noise(&q.mean, step, 0, company)?)?;
         let reconstruction = self.vae.reconstruction_loss(&z1, x1)?;
         let kl = q.kl()?;
         let joint = self.discriminator.log_ratio(&z1)?;
         let total_correlation = joint.toward_input()?.mean_all()?;
         let loss = ((&reconstruction + &kl)? + (&total_correlation * self.gamma)?)?;
-        let mut terms = finite_terms(
+        let mut terms = company.read(
             step,
             &[
                 ("loss", &loss),
@@ -150,14 +149,14 @@ impl Objective for FactorVae {
                 ("total_correlation", &total_correlation),
             ],
         )?;
-        self.vae_optimizer.step(&self.vae.take_gradients(&loss.backward()?)?)?;
+        self.vae_optimizer.step(&self.vae.take_gradients(&loss.backward()?)?, company.ranks)?;
 
         // Discriminator: z1 came from q(z); the second minibatch, each latent shuffled on its own, from Π q(z_j). D has not
         // changed since it saw z1, so that pass serves here too.
         let q2 = self.vae.posterior_frozen(x2)?;
-        let z2 = q2.sample(&self.noise(&q2.mean, step, 1)?)?;
-        let permuted = permute_dims(&z2, self.seed, step)?;
-        terms.extend(self.discriminator.step(&joint, &permuted, step)?);
+        let z2 = q2.sample(&self.noise(&q2.mean, step, 1, company)?)?;
+        let permuted = company.share(&permute_dims(&company.ranks.gather(&z2)?, self.seed, step)?)?;
+        terms.extend(self.discriminator.step(&joint, &permuted, step, company)?);
         Ok(terms)
     }
 
@@ -203,14 +202,14 @@ impl Discriminator {
     }
 
     /// One optimizer step on ½·(CE(D(z), 0) + CE(D(permuted), 1)); `joint` is of z, from [`Self::log_ratio`] since the last step.
-    pub fn step(&mut self, joint: &Pass, permuted: &Tensor, step: u64) -> Result<Terms> {
+    pub fn step(&mut self, joint: &Pass, permuted: &Tensor, step: u64, company: Company) -> Result<Terms> {
         let (joint, marginals) = (joint.toward_weights()?, self.log_ratio(permuted)?.toward_weights()?);
         // Of a softmax over two logits, CE(d, 0) = softplus(d₁ - d₀) and CE(d, 1) = softplus(d₀ - d₁).
         let loss = ((softplus(&joint.neg()?)?.mean_all()? + softplus(&marginals)?.mean_all()?)? * 0.5)?;
         let share = |t: Tensor| t.to_dtype(DType::F32)?.mean_all();
         let accuracy = ((share(joint.gt(0.0)?)? + share(marginals.le(0.0)?)?)? * 0.5)?;
-        let terms = finite_terms(step, &[("discriminator_loss", &loss), ("discriminator_accuracy", &accuracy)])?;
-        self.optimizer.step(&self.network.take_gradients(&loss.backward()?)?)?;
+        let terms = company.read(step, &[("discriminator_loss", &loss), ("discriminator_accuracy", &accuracy)])?;
+        self.optimizer.step(&self.network.take_gradients(&loss.backward()?)?, company.ranks)?;
         Ok(terms)
     }
 }

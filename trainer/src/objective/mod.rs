@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Result, nn::Network};
+use crate::{
+    Error, Result,
+    nn::Network,
+    parallel::{Communicator, Single},
+};
 
 /// The named terms of one step, in the order in which they are shown.
 pub type Terms = Vec<(&'static str, f32)>;
@@ -17,8 +21,47 @@ pub type Terms = Vec<(&'static str, f32)>;
 pub struct Batch {
     /// The step, from 1; names the random streams.
     pub step: u64,
-    /// Disjoint minibatches, each `(N, H, W, C)` in [0, 1]; as many as [`Objective::minibatches`] says.
+    /// Disjoint minibatches, each `(N, H, W, C)` in [0, 1]; as many as [`Objective::minibatches`] says. Of several ranks, each has
+    /// its share of every minibatch.
     pub images: Vec<Tensor>,
+}
+
+/// With whom a step is made, and what is wanted of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Company<'a> {
+    /// The processes that make it together.
+    pub ranks: &'a dyn Communicator,
+    /// Whether the terms are wanted. Reading them makes a GPU finish first; without, they are empty and nothing checks them.
+    pub terms: bool,
+}
+
+impl Company<'_> {
+    /// One process, which wants the terms.
+    pub const ALONE: Self = Self { ranks: &Single, terms: true };
+
+    /// The values of scalar `terms`, averaged over the ranks; none if they are not wanted.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], on all ranks, for the first one that is NaN or infinite.
+    pub fn read(&self, step: u64, terms: &[(&'static str, &Tensor)]) -> Result<Terms> {
+        if !self.terms {
+            return Ok(Terms::new());
+        }
+        let tensors: Vec<_> = terms.iter().map(|(_, tensor)| tensor.detach()).collect();
+        let averages = self.ranks.average(&[Tensor::stack(&tensors, 0)?])?;
+        let values = averages.iter().map(Tensor::to_vec1::<f32>).collect::<candle_core::Result<Vec<_>>>()?.concat();
+        let read = |(&(term, _), value): (&(&'static str, _), f32)| match value.is_finite() {
+            true => Ok((term, value)),
+            false => Err(Error::NotFinite { step, term: term.into(), value }),
+        };
+        terms.iter().zip(values).map(read).collect()
+    }
+
+    /// This rank's share of the rows of `all`, which are those of all ranks in rank order.
+    pub fn share(&self, all: &Tensor) -> Result<Tensor> {
+        let rows = all.dim(0)? / self.ranks.world_size();
+        Ok(all.narrow(0, self.ranks.rank() * rows, rows)?)
+    }
 }
 
 /// A system in training: its networks, its optimizers and one step of its algorithm.
@@ -30,7 +73,7 @@ pub trait Objective {
     ///
     /// # Errors
     /// A term that is not finite stops the step before it changes any weight.
-    fn step(&mut self, batch: &Batch) -> Result<Terms>;
+    fn step(&mut self, batch: &Batch, company: Company) -> Result<Terms>;
 
     /// The networks that are exported: encoder and decoder.
     fn networks(&self) -> (&Network, &Network);

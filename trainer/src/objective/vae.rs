@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, Result,
+    Result,
     model::Architecture,
     nn::{Init, Network, ops},
 };
@@ -78,16 +78,4 @@ impl Gaussian {
         let terms = ((self.mean.sqr()? + self.log_var.exp()?)? - &self.log_var)?;
         Ok(((terms - 1.0)?.sum(1)?.mean(0)? * 0.5)?)
     }
-}
-
-/// The values of scalar `terms`.
-///
-/// # Errors
-/// [`Error::NotFinite`] for the first one that is NaN or infinite.
-pub fn finite_terms(step: u64, terms: &[(&'static str, &Tensor)]) -> Result<super::Terms> {
-    let read = |&(term, tensor): &(&'static str, &Tensor)| match tensor.to_scalar::<f32>()? {
-        value if value.is_finite() => Ok((term, value)),
-        value => Err(Error::NotFinite { step, term: term.into(), value }),
-    };
-    terms.iter().map(read).collect()
 }

@@ -16,19 +16,23 @@ use crate::{
     rng::{self, Purpose},
 };
 
-/// How many minibatches of how many images a step takes, and what names the draw.
+/// How many minibatches of how many images a step takes, what names the draw, and which share of it is this rank's.
 #[derive(Debug, Clone, Copy)]
 pub struct Draw {
     /// The run's seed.
     pub seed: u64,
     /// Minibatches a step.
     pub minibatches: usize,
-    /// Images a minibatch.
+    /// Images a minibatch, of all ranks together.
     pub batch_size: usize,
+    /// The number of this rank.
+    pub rank: usize,
+    /// How many ranks share each minibatch evenly.
+    pub world_size: usize,
 }
 
 impl Draw {
-    /// The images of `step`: distinct, uniform over all that are not held out.
+    /// The images of `step`, of all ranks: distinct, uniform over all that are not held out.
     ///
     /// # Errors
     /// The data set is too small for so many distinct images.
@@ -52,8 +56,17 @@ impl Draw {
         Ok(indices)
     }
 
+    /// This rank's share of a minibatch.
+    fn mine(&self) -> std::ops::Range<usize> {
+        let share = self.batch_size / self.world_size;
+        self.rank * share..(self.rank + 1) * share
+    }
+
     fn render(&self, dataset: &dyn Dataset, step: u64) -> Result<Vec<f32>> {
+        let mine = self.mine();
         let indices = self.indices(dataset, step)?;
+        let indices: Vec<_> =
+            indices.chunks(self.batch_size).flat_map(|minibatch| &minibatch[mine.clone()]).copied().collect();
         Ok(dataset.batch(&indices).into_iter().map(|p| f32::from(p) / 255.0).collect())
     }
 }
@@ -97,7 +110,7 @@ impl<'a> Loader<'a> {
         let shape = self.dataset.image();
         let all = Tensor::from_vec(
             pixels,
-            (self.draw.minibatches * self.draw.batch_size, shape.height, shape.width, shape.channels),
+            (self.draw.minibatches * self.draw.mine().len(), shape.height, shape.width, shape.channels),
             &self.device,
         )?;
         let images = all.chunk(self.draw.minibatches, 0)?;

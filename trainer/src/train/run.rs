@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::{
     checkpoint::{self, Checkpoint},
@@ -27,9 +27,12 @@ use super::{
     tensorboard::EventWriter,
 };
 use crate::{
-    Error, Result, data,
+    Error, Result,
+    data::{self, Dataset},
     export::{self, Extras},
-    objective::{Objective, Terms, factor_vae::FactorVae},
+    objective::{Company, Objective, Terms, factor_vae::FactorVae},
+    parallel::{self, Communicator, Launch},
+    profile,
 };
 
 const CHECKPOINTS: &str = "checkpoints";
@@ -48,16 +51,17 @@ pub enum Event<'a> {
     },
 }
 
-/// A run folder that this process works on alone.
+/// A run folder that this process works on alone, or, of several ranks, that rank 0 alone writes to.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
     config: TrainConfig,
+    launch: Launch,
     device: Device,
     /// What there is to say about the device.
     note: Option<String>,
-    // Held for its lock; a killed process loses it.
-    _lock: File,
+    // Held for its lock; a killed process loses it. The other ranks have none.
+    _lock: Option<File>,
 }
 
 impl Run {
@@ -65,9 +69,13 @@ impl Run {
     ///
     /// # Errors
     /// The settings make no sense, or the folder holds something.
-    pub fn create(folder: &Path, config: TrainConfig) -> Result<Self> {
+    pub fn create(folder: &Path, config: TrainConfig, launch: Launch) -> Result<Self> {
         config.validate()?;
-        let (device, note) = device::open(&config.device)?;
+        check_share(&config, &launch)?;
+        let (device, note) = device::open_rank(&config.device, &launch)?;
+        if !launch.writes() {
+            return Ok(Self { folder: folder.into(), config, launch, device, note, _lock: None });
+        }
         let occupied = match fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_some(),
             Err(e) if e.kind() == ErrorKind::NotFound => false,
@@ -80,8 +88,8 @@ impl Run {
             )));
         }
         make_folder(folder)?;
-        let lock = lock(folder)?;
-        let run = Self { folder: folder.into(), config, device, note, _lock: lock };
+        let lock = Some(lock(folder)?);
+        let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
     }
@@ -90,9 +98,9 @@ impl Run {
     ///
     /// # Errors
     /// It is no run folder, another process trains in it, or a change would make it another run.
-    pub fn resume(folder: &Path, changes: toml::Table) -> Result<Self> {
+    pub fn resume(folder: &Path, changes: toml::Table, launch: Launch) -> Result<Self> {
         let mut config = read_config(folder)?.to_table()?;
-        let lock = lock(folder)?;
+        let lock = launch.writes().then(|| lock(folder)).transpose()?;
         for (key, value) in changes {
             let same = config.get(&key) == Some(&value);
             if !same && !TrainConfig::changeable(&key) {
@@ -103,15 +111,19 @@ impl Run {
         }
         let config = TrainConfig::from_table(config)?;
         config.validate()?;
+        check_share(&config, &launch)?;
         let newest = checkpoint::list(&folder.join(CHECKPOINTS))?.first().map_or(0, |(step, _)| *step);
         if config.steps < newest {
             return Err(Error::setting("steps", config.steps, &format!("{newest} or more, the steps made already")));
         }
-        let (device, note) = device::open(&config.device)?;
+        let (device, note) = device::open_rank(&config.device, &launch)?;
+        if !launch.writes() {
+            return Ok(Self { folder: folder.into(), config, launch, device, note, _lock: None });
+        }
         for written in [folder, &folder.join(CHECKPOINTS), &folder.join("samples")] {
             remove_unfinished(written)?;
         }
-        let run = Self { folder: folder.into(), config, device, note, _lock: lock };
+        let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
     }
@@ -127,57 +139,61 @@ impl Run {
     }
 
     fn write_config(&self) -> Result<()> {
-        let text = toml::to_string(&self.config.to_table()?)
-            .map_err(|e| Error::Unsupported(format!("settings as TOML: {e}")))?;
+        let text = to_toml(&self.config.to_table()?)?;
         write_atomic(&self.folder.join("config.toml"), text.as_bytes())
     }
 
     /// Trains from the newest whole checkpoint to the last step; returns that step.
     ///
+    /// Of several ranks, all call this; `lost` is called with a sentence for the user when another rank goes away, and has to end
+    /// the process.
+    ///
     /// # Errors
-    /// A loss is not finite, a file cannot be written; the checkpoints so far stay.
-    pub fn train(&self, mut tell: impl FnMut(Event)) -> Result<u64> {
+    /// A loss is not finite, a file cannot be written, the ranks do not find each other; the checkpoints so far stay.
+    pub fn train(&self, tell: impl FnMut(Event), lost: impl Fn(&str) + Send + Sync + 'static) -> Result<u64> {
+        // Each rank has a device and threads of its own; the rest has to be the same.
+        let mut settings = self.config.to_table()?;
+        settings.retain(|key, _| key != "device" && key != "threads");
+        let settings = to_toml(&settings)?;
+        let ranks = parallel::connect(&self.launch, &self.device, settings.as_bytes(), lost)?;
+        let steps = self.train_with(&*ranks, tell)?;
+        ranks.finish()?;
+        Ok(steps)
+    }
+
+    /// [`Self::train`] with ranks that have met already.
+    pub fn train_with(&self, ranks: &dyn Communicator, mut tell: impl FnMut(Event)) -> Result<u64> {
         let (config, device) = (&self.config, &self.device);
         self.note.iter().for_each(|note| tell(Event::Note(note.clone())));
         let dataset = data::open(&config.dataset)?;
-        let architecture = config.architecture()?;
-
         let mut objective = objective(config, device)?;
-        let checkpoints = self.folder.join(CHECKPOINTS);
-        let found =
-            checkpoint::latest(&checkpoints, |e| tell(Event::Note(format!("passed over a damaged checkpoint: {e}"))))?;
-        let start = match found {
-            Some(Checkpoint { step, state }) => {
-                objective.restore(&state, step).map_err(|e| {
-                    let folder = checkpoints.display();
-                    Error::Unsupported(format!("{folder}: the checkpoint of step {step} is not one of this run: {e}"))
-                })?;
-                tell(Event::Note(format!("going on after step {step}")));
-                step
-            }
-            None => 0,
-        };
+        let writes = ranks.rank() == 0;
+        let start = self.restore(&mut *objective, ranks, &mut tell)?;
 
-        let mut metrics = Metrics::open(&self.folder, start)?;
-        let samples = Samples::new(&self.folder, &*dataset, &architecture, config.seed, device);
-        let draw = Draw { seed: config.seed, minibatches: objective.minibatches(), batch_size: config.batch_size };
+        let mut output = writes.then(|| Output::open(self, &*dataset, start)).transpose()?;
+        let draw = Draw {
+            seed: config.seed,
+            minibatches: objective.minibatches(),
+            batch_size: config.batch_size,
+            rank: ranks.rank(),
+            world_size: ranks.world_size(),
+        };
         std::thread::scope(|scope| {
             let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, device);
             for step in start + 1..=config.steps {
-                let terms = objective.step(&loader.next_batch()?)?;
+                let _step = profile::section(profile::STEP, "");
+                let batch = {
+                    let _section = profile::section("data", "wait");
+                    loader.next_batch()?
+                };
                 let last = step == config.steps;
-                if step.is_multiple_of(config.log_every) || last {
-                    metrics.write(step, &terms)?;
-                }
-                if step.is_multiple_of(config.sample_every) || last {
-                    samples.write(step, &*objective, &mut metrics.events).map_err(|e| match e {
-                        Error::Unsupported(reason) => Error::Unsupported(format!("step {step}, samples: {reason}")),
-                        other => other,
-                    })?;
-                }
-                if step.is_multiple_of(config.checkpoint_every) || last {
-                    metrics.flush()?;
-                    checkpoint::save(&checkpoints, step, &objective.state(), config.keep_checkpoints)?;
+                let due = |every: u64| step.is_multiple_of(every) || last;
+                // A CPU has nothing to wait for; a checkpoint must not keep what is not finite.
+                let terms = device.is_cpu() || due(config.log_every) || due(config.checkpoint_every);
+                let terms = objective.step(&batch, Company { ranks, terms })?;
+                if let Some(output) = &mut output {
+                    let _section = profile::section("files", "write");
+                    output.write(self, step, &*objective, &terms)?;
                 }
                 tell(Event::Step { step, terms: &terms });
             }
@@ -185,14 +201,95 @@ impl Run {
         })?;
 
         let model = self.folder.join("model");
-        if start == config.steps && export::read(&model).is_ok_and(|(written, _)| written.steps == start) {
+        if !writes || start == config.steps && export::read(&model).is_ok_and(|(written, _)| written.steps == start) {
             // Nothing is new, but names or an int8 file may have been added to it.
-            return Ok(start);
+            return Ok(config.steps);
         }
         let trained = export::model_of_run(&self.folder, |_| {})?;
         let extras = Extras { command: Some(trained.command), ..Extras::default() };
         export::write(&model, &trained.config, &trained.weights, &extras, true)?;
         Ok(trained.config.steps)
+    }
+
+    /// Takes the newest whole checkpoint, which rank 0 reads for all; returns its step, 0 if there is none.
+    fn restore(
+        &self,
+        objective: &mut dyn Objective,
+        ranks: &dyn Communicator,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<u64> {
+        let checkpoints = self.folder.join(CHECKPOINTS);
+        let mut start = 0;
+        if ranks.rank() == 0 {
+            let damaged = |e: &Error| tell(Event::Note(format!("passed over a damaged checkpoint: {e}")));
+            if let Some(Checkpoint { step, state }) = checkpoint::latest(&checkpoints, damaged)? {
+                objective.restore(&state, step).map_err(|e| {
+                    let folder = checkpoints.display();
+                    Error::Unsupported(format!("{folder}: the checkpoint of step {step} is not one of this run: {e}"))
+                })?;
+                tell(Event::Note(format!("going on after step {step}")));
+                start = step;
+            }
+        }
+        if ranks.world_size() > 1 {
+            let (names, mut tensors): (Vec<_>, Vec<_>) = objective.state().into_iter().unzip();
+            tensors.push(Tensor::new(start as i64, &self.device)?);
+            let mut tensors = ranks.broadcast(&tensors)?;
+            if let Some(step) = tensors.pop() {
+                start = u64::try_from(step.to_scalar::<i64>()?).unwrap_or(0);
+            }
+            objective.restore(&names.into_iter().zip(tensors).collect(), start)?;
+        }
+        Ok(start)
+    }
+}
+
+fn to_toml(table: &toml::Table) -> Result<String> {
+    toml::to_string(table).map_err(|e| Error::Unsupported(format!("settings as TOML: {e}")))
+}
+
+/// Refuses a batch that the ranks cannot share evenly.
+fn check_share(config: &TrainConfig, launch: &Launch) -> Result<()> {
+    if config.batch_size.is_multiple_of(launch.world_size) {
+        return Ok(());
+    }
+    let expected = format!("a multiple of {}, the number of processes that share it", launch.world_size);
+    Err(Error::setting("batch_size", config.batch_size, &expected))
+}
+
+/// What a run writes while it goes.
+struct Output {
+    metrics: Metrics,
+    samples: Samples,
+}
+
+impl Output {
+    fn open(run: &Run, dataset: &dyn Dataset, start: u64) -> Result<Self> {
+        let config = &run.config;
+        Ok(Self {
+            metrics: Metrics::open(&run.folder, start)?,
+            samples: Samples::new(&run.folder, dataset, &config.architecture()?, config.seed, &run.device),
+        })
+    }
+
+    /// What is due after `step`.
+    fn write(&mut self, run: &Run, step: u64, objective: &dyn Objective, terms: &Terms) -> Result<()> {
+        let (config, metrics) = (&run.config, &mut self.metrics);
+        let due = |every: u64| step.is_multiple_of(every) || step == config.steps;
+        if due(config.log_every) {
+            metrics.write(step, terms)?;
+        }
+        if due(config.sample_every) {
+            self.samples.write(step, objective, &mut metrics.events).map_err(|e| match e {
+                Error::Unsupported(reason) => Error::Unsupported(format!("step {step}, samples: {reason}")),
+                other => other,
+            })?;
+        }
+        if due(config.checkpoint_every) {
+            metrics.flush()?;
+            checkpoint::save(&run.folder.join(CHECKPOINTS), step, &objective.state(), config.keep_checkpoints)?;
+        }
+        Ok(())
     }
 }
 

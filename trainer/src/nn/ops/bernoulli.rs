@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{f32s, neutral, vectorized};
+use crate::profile;
 
 /// Negative log-likelihood of each image, in nats: `logits (N, …)`, constant `targets (N, …)` in [0, 1] to `(N)`.
 ///
@@ -23,6 +24,7 @@ impl CustomOp2 for BernoulliNll {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _section = profile::section("loss", "forward");
         let (logits, targets) = (f32s(s1, l1)?, f32s(s2, l2)?);
         let n = l1.dims()[0];
         let size = logits.len() / n;
@@ -38,6 +40,7 @@ impl CustomOp2 for BernoulliNll {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _section = profile::section("loss", "backward");
         let slope = logits.detach().apply_op2_no_bwd(targets, &Slope(gradient.to_vec1()?))?;
         Ok((Some(slope), None))
     }
@@ -89,7 +92,8 @@ impl CustomOp2 for Slope {
 fn exp(x: f32) -> f32 {
     // x = k·ln 2 + r with |r| ≤ ln(2)/2; adding and subtracting 1.5·2^23 rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.max(-87.0);
+    // Not `max`, which would lose a NaN.
+    let clamped = if x < -87.0 { -87.0 } else { x };
     let k = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
     // ln 2 in two parts, the first exact when multiplied by k.
     let r = (clamped - k * 0.693_359_4) - k * -2.121_944_4e-4;
@@ -102,7 +106,6 @@ fn exp(x: f32) -> f32 {
     let series = (series * r + 0.5) * r * r + r + 1.0;
     // 2^k by its exponent bits.
     let power = f32::from_bits(((k + 127.0) as i32 as u32) << 23);
-    // NaN stays NaN.
     if x < -87.0 { 0.0 } else { series * power }
 }
 

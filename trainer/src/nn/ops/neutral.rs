@@ -1,35 +1,35 @@
-//! The same operations out of candle's own: for devices without a fused form, and the slow reference of the fused one.
+//! The layers out of candle's operations: for devices without fused ones, and the reference of those.
+//!
+//! Convolutions are one matrix product each, with the taps of [`super::convolution`] side by side: a window of kernel k and stride s
+//! is T x T blocks of s x s pixels, T = ⌈k / s⌉, the kernel filled up with zeros. No multiplication but those is wasted, and
+//! there are few enough operations to keep a GPU busy.
 
 use candle_core::{Result, Tensor};
 
 use super::Window;
 use crate::model::Activation;
 
-/// See [`super::conv2d`]: one matrix product for each kernel position's view of the padded image.
+/// Convolution, bias and activation: `x (N, H, W, C)`, `weight (out, C, k, k)`, `bias (out)` to `(N, H', W', out)`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
-    let (_, height, width, _) = x.dims4()?;
+    let (n, height, width, channels) = x.dims4()?;
     let (rows, columns) = (window.cells(height)?, window.cells(width)?);
-    let Window { kernel, stride, padding } = window;
-    // Enough rows and columns below that each kernel position is a strided view of the same size.
-    let below = |cells: usize, pixels: usize| (cells * stride + kernel - 1).saturating_sub(pixels + padding);
-    let x = x.pad_with_zeros(1, padding, below(rows, height))?.pad_with_zeros(2, padding, below(columns, width))?;
-    let every = |x: &Tensor, axis: usize, start: usize, count: usize| -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        dims.splice(axis..=axis, [count, stride]);
-        x.narrow(axis, start, count * stride)?.contiguous()?.reshape(dims)?.narrow(axis + 1, 0, 1)?.squeeze(axis + 1)
-    };
-    let mut patches = Vec::with_capacity(kernel * kernel);
-    for ky in 0..kernel {
-        let lines = every(&x, 1, ky, rows)?;
-        for kx in 0..kernel {
-            patches.push(every(&lines, 2, kx, columns)?);
-        }
-    }
-    let weight = weight.permute((2, 3, 1, 0))?.flatten_to(2)?.contiguous()?;
-    activate(&Tensor::cat(&patches, 3)?.contiguous()?.broadcast_matmul(&weight)?.broadcast_add(bias)?, activation)
+    let (taps, stride) = (taps(window), window.stride);
+    let x =
+        fit(&fit(x, 1, window.padding, (rows + taps - 1) * stride)?, 2, window.padding, (columns + taps - 1) * stride)?;
+    // Space to depth.
+    let blocks = x
+        .reshape(&[n, rows + taps - 1, stride, columns + taps - 1, stride, channels][..])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .contiguous()?
+        .reshape((n, rows + taps - 1, columns + taps - 1, stride * stride * channels))?;
+    let views = each_tap(taps).map(|(y, x)| blocks.narrow(1, y, rows)?.narrow(2, x, columns));
+    let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
+    let out = weight.dim(0)?;
+    let weight = split(weight, window)?.permute([2, 4, 3, 5, 1, 0])?.contiguous()?.reshape(((), out))?;
+    activate(&patches.matmul(&weight)?.reshape((n, rows, columns, out))?.broadcast_add(bias)?, activation)
 }
 
-/// See [`super::conv_transpose2d`]: the convolution of the image with zeros between its pixels.
+/// Transposed convolution, bias and activation: `x (N, H, W, C)`, `weight (C, out, k, k)`, `bias (out)` to `(N, H', W', out)`.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
@@ -37,27 +37,50 @@ pub fn conv_transpose2d(
     window: Window,
     activation: Activation,
 ) -> Result<Tensor> {
-    let (n, height, width, channels) = x.dims4()?;
-    let Window { kernel, stride, padding } = window;
-    if padding >= kernel {
-        candle_core::bail!("padding {padding} of a transposed convolution with kernel {kernel}: expected less");
-    }
-    // (N, H, 1, W, 1, C) padded to (N, H, s, W, s, C): zeros after each pixel and row, the last ones cut again.
-    let spread = x
-        .reshape((n, height, 1, width, channels))?
-        .pad_with_zeros(2, 0, stride - 1)?
-        .reshape((n, height * stride, width, 1, channels))?
-        .pad_with_zeros(3, 0, stride - 1)?
-        .reshape((n, height * stride, width * stride, channels))?
-        .narrow(1, 0, (height - 1) * stride + 1)?
-        .narrow(2, 0, (width - 1) * stride + 1)?;
-    // A transposed convolution turns the kernel around and swaps its channels.
-    let turned = Tensor::arange_step(kernel as i64 - 1, -1, -1, x.device())?;
-    let weight = weight.index_select(&turned, 2)?.index_select(&turned, 3)?.transpose(0, 1)?;
-    conv2d(&spread, &weight, bias, Window { kernel, stride: 1, padding: kernel - 1 - padding }, activation)
+    let (n, rows, columns, _) = x.dims4()?;
+    let (height, width) = (window.pixels(rows)?, window.pixels(columns)?);
+    let (taps, stride, out) = (taps(window), window.stride, weight.dim(1)?);
+    let (block_rows, block_columns) = (rows + taps - 1, columns + taps - 1);
+    let x = x.pad_with_zeros(1, taps - 1, taps - 1)?.pad_with_zeros(2, taps - 1, taps - 1)?;
+    let views =
+        each_tap(taps).map(|(y, t)| x.narrow(1, taps - 1 - y, block_rows)?.narrow(2, taps - 1 - t, block_columns));
+    let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
+    let weight = split(weight, window)?.permute([2, 4, 0, 3, 5, 1])?.contiguous()?;
+    let blocks = patches.matmul(&weight.reshape(((), stride * stride * out))?)?;
+    // Depth to space.
+    let image = blocks
+        .reshape(&[n, block_rows, block_columns, stride, stride, out][..])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .contiguous()?
+        .reshape((n, block_rows * stride, block_columns * stride, out))?
+        .narrow(1, window.padding, height)?
+        .narrow(2, window.padding, width)?;
+    activate(&image.broadcast_add(bias)?, activation)
 }
 
-/// See [`super::linear`].
+fn taps(window: Window) -> usize {
+    window.kernel.div_ceil(window.stride)
+}
+
+fn each_tap(taps: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..taps).flat_map(move |y| (0..taps).map(move |x| (y, x)))
+}
+
+/// A kernel `(A, B, k, k)` with zeros to the right and below as `(A, B, T, s, T, s)`.
+fn split(weight: &Tensor, window: Window) -> Result<Tensor> {
+    let (a, b, kernel, _) = weight.dims4()?;
+    let (taps, stride) = (taps(window), window.stride);
+    let more = taps * stride - kernel;
+    weight.pad_with_zeros(2, 0, more)?.pad_with_zeros(3, 0, more)?.reshape(&[a, b, taps, stride, taps, stride][..])
+}
+
+/// `x` with `before` zeros before its `axis`, and as many after, or values less, as make it `size` long.
+fn fit(x: &Tensor, axis: usize, before: usize, size: usize) -> Result<Tensor> {
+    let long = before + x.dim(axis)?;
+    x.pad_with_zeros(axis, before, size.saturating_sub(long))?.narrow(axis, 0, size)
+}
+
+/// Matrix product, bias and activation: `x (N, in)`, `weight (out, in)`, `bias (out)` to `(N, out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     activate(&x.matmul(&weight.t()?)?.broadcast_add(bias)?, activation)
 }
