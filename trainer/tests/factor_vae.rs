@@ -1,43 +1,21 @@
 //! FactorVAE against its paper: the estimator on known answers, the algorithm step by step.
 
+mod support;
+
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
+use support::factor_vae::{SEED, adam, batch, factor_vae, small};
 use unbraid_trainer::{
     Error,
     model::Architecture,
-    nn::{AdamOptions, Init},
+    nn::Init,
     objective::{
         Batch, Company, Objective,
         factor_vae::{Discriminator, FactorVae, FactorVaeOptions, permute_dims},
     },
     rng::{self, Purpose},
 };
-
-const SEED: u64 = 3;
-
-fn small() -> FactorVaeOptions {
-    FactorVaeOptions { discriminator_units: 32, discriminator_layers: 2, ..FactorVaeOptions::default() }
-}
-
-fn adam() -> AdamOptions {
-    AdamOptions { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
-}
-
-fn factor_vae(options: &FactorVaeOptions) -> FactorVae {
-    let net = Architecture::preset("factor-vae-64", 4).unwrap();
-    FactorVae::new(&net, options, adam(), Init::He, SEED, &Device::Cpu).unwrap()
-}
-
-fn images(n: usize, seed: u64) -> Tensor {
-    let noise = rng::normals(&mut rng::stream(seed, Purpose::Report, 7), n * 64 * 64);
-    let pixels: Vec<f32> = noise.into_iter().map(|v| f32::from(u8::from(v > 1.0))).collect();
-    Tensor::from_vec(pixels, (n, 64, 64, 1), &Device::Cpu).unwrap()
-}
-
-fn batch(step: u64) -> Batch {
-    Batch { step, images: vec![images(6, 10 + step), images(6, 100 + step)] }
-}
 
 /// Weights and moments as they are now: training changes them in place.
 fn snapshot(objective: &FactorVae) -> BTreeMap<String, Tensor> {
@@ -111,7 +89,7 @@ fn permute_dims_shuffles_each_latent_on_its_own_across_the_batch() {
 fn the_terms_are_those_of_algorithm_2() {
     let mut objective = factor_vae(&FactorVaeOptions { gamma: 7.0, ..small() });
     let state = snapshot(&objective);
-    let batch = batch(1);
+    let batch = batch(6, 1);
     let terms: BTreeMap<_, _> = objective.step(&batch, Company::ALONE).unwrap().into_iter().collect();
 
     let noise = |which: u64| {
@@ -173,13 +151,13 @@ fn the_discriminators_step_leaves_the_vae_alone() {
     for discriminator_learning_rate in [1e-5, 1e-1] {
         let options = FactorVaeOptions { gamma: 0.0, discriminator_learning_rate, ..small() };
         let mut objective = factor_vae(&options);
-        (1..=3).for_each(|step| drop(objective.step(&batch(step), Company::ALONE).unwrap()));
+        (1..=3).for_each(|step| drop(objective.step(&batch(6, step), Company::ALONE).unwrap()));
         results.push(of_vae(&objective));
     }
     assert_eq!(results[0], results[1]);
     // And with γ the VAE does listen.
     let mut listening = factor_vae(&FactorVaeOptions { gamma: 50.0, ..small() });
-    (1..=3).for_each(|step| drop(listening.step(&batch(step), Company::ALONE).unwrap()));
+    (1..=3).for_each(|step| drop(listening.step(&batch(6, step), Company::ALONE).unwrap()));
     assert_ne!(of_vae(&listening), results[0]);
 }
 
@@ -202,7 +180,7 @@ fn the_loss_falls() {
     let losses: Vec<f32> = (1..=12)
         .map(|step| {
             objective
-                .step(&Batch { step, ..batch(1) }, Company::ALONE)
+                .step(&Batch { step, ..batch(6, 1) }, Company::ALONE)
                 .unwrap()
                 .into_iter()
                 .find(|t| t.0 == "reconstruction")
@@ -217,13 +195,27 @@ fn the_loss_falls() {
 fn a_loss_that_is_no_number_stops_before_it_changes_a_weight() {
     let mut objective = factor_vae(&small());
     let before = snapshot(&objective);
-    let mut broken = batch(9);
+    let mut broken = batch(6, 9);
     broken.images[0] = (&broken.images[0] * f64::NAN).unwrap();
     let error = objective.step(&broken, Company::ALONE).unwrap_err();
     assert!(matches!(&error, Error::NotFinite { step: 9, term, .. } if term == "loss"), "{error}");
     for (name, tensor) in objective.state() {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values(&tensor), values(&before[&name]), "{name}");
+    }
+}
+
+/// Weights that are no numbers show in the terms: no layer turns them into zeros.
+#[test]
+fn a_weight_that_is_no_number_stops_the_step() {
+    for name in ["encoder.0.bias", "decoder.1.weight", "discriminator.0.bias"] {
+        let mut objective = factor_vae(&small());
+        let mut state = snapshot(&objective);
+        let broken = (&state[name] * f64::NAN).unwrap();
+        state.insert(name.into(), broken);
+        objective.restore(&state, 0).unwrap();
+        let error = objective.step(&batch(1), Company::ALONE).unwrap_err();
+        assert!(matches!(&error, Error::NotFinite { step: 1, .. }), "{name}: {error}");
     }
 }
 

@@ -3,14 +3,14 @@
 use std::{thread, time::Instant};
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Device, DeviceLocation, Tensor};
 use unbraid_trainer::{
     data,
     objective::{Batch, Company},
     profile,
     rng::{self, Purpose},
     train::{
-        config::TrainConfig,
+        config::{TrainConfig, count},
         device,
         loader::{Draw, Loader},
         run,
@@ -23,12 +23,12 @@ use super::{memory, train};
 #[derive(clap::Args)]
 pub struct Args {
     /// Steps to time.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 60, value_parser = count::<u64>)]
     steps: u64,
     /// Steps before them.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = count::<u64>)]
     warm_up: u64,
-    /// Print one line of JSON.
+    /// Print one line of JSON, without the sections.
     #[arg(long)]
     json: bool,
     /// What is minimized: factor-vae.
@@ -38,19 +38,19 @@ pub struct Args {
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     architecture: String,
     /// Latent dimensions.
-    #[arg(long, default_value_t = TrainConfig::default().latents)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().latents)]
     latents: usize,
     /// Images in a minibatch.
-    #[arg(long, default_value_t = TrainConfig::default().batch_size)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().batch_size)]
     batch_size: usize,
     /// Hidden layers of the discriminator.
-    #[arg(long, default_value_t = TrainConfig::default().factor_vae.discriminator_layers)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().factor_vae.discriminator_layers)]
     discriminator_layers: usize,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = TrainConfig::default().device)]
     device: String,
     /// CPU threads; 0 takes all cores.
-    #[arg(long, default_value_t = TrainConfig::default().threads)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().threads)]
     threads: usize,
 }
 
@@ -62,6 +62,7 @@ pub fn run(args: Args) -> Result<()> {
         architecture: args.architecture,
         latents: args.latents,
         batch_size: args.batch_size,
+        steps: args.steps,
         device: args.device,
         threads: args.threads,
         ..TrainConfig::default()
@@ -130,16 +131,17 @@ pub fn run(args: Args) -> Result<()> {
     if args.json {
         let line = serde_json::json!({
             "architecture": config.architecture, "data": data, "batch_size": config.batch_size,
-            "threads": rayon::current_num_threads(), "device": config.device,
+            "threads": rayon::current_num_threads(), "device": name(&device),
             "step_ms": round(1e3 * median), "step_ms_quartiles": [round(1e3 * at(0.25)), round(1e3 * at(0.75))],
             "steps_per_s": round(1.0 / median), "images_per_s": (images / median).round(), "peak_rss_mib": peak,
         });
         say!("{line}");
     } else {
         say!(
-            "{} of {data}, batch {}, threads {}",
+            "{} of {data}, batch {}, {}, threads {}",
             config.architecture,
             config.batch_size,
+            name(&device),
             rayon::current_num_threads()
         );
         say!(
@@ -154,6 +156,14 @@ pub fn run(args: Args) -> Result<()> {
         say!("{}", profile::table(&sections));
     }
     Ok(())
+}
+
+/// What `--device` would say for this device.
+fn name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        _ => "cpu".into(),
+    }
 }
 
 fn round(value: f64) -> f64 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::card::model_card;
 use super::config::ModelConfig;
 use super::weights::{Header, Mismatch, Values, check_finite, check_headers, values};
 use super::{onnx, weights};
-use crate::train::files::{UNFINISHED, make_folder, parent, write_atomic};
+use crate::train::files::{UNFINISHED, make_folder, parent, sync_folder, write_atomic};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -81,10 +81,7 @@ pub fn write(
         }
         return Err(Error::Io { path: dir.into(), cause });
     }
-    if cfg!(unix) {
-        File::open(&folder).and_then(|f| f.sync_all()).map_err(Error::io(&folder))?;
-    }
-    Ok(())
+    sync_folder(&folder)
 }
 
 /// Reads a model directory and checks it: the configuration, and that `model.safetensors` holds exactly the tensors of

@@ -17,7 +17,7 @@ use crate::model::{Activation, Layer};
 pub enum Inner {
     /// `(H, W, N, C)`: height, width and channels.
     Image(usize, usize, usize),
-    /// `(N, features)`.
+    /// `(features, N)`.
     Features(usize),
 }
 
@@ -44,8 +44,7 @@ pub struct Fused {
 enum Kind {
     Conv2d(Geometry),
     ConvTranspose2d(Geometry),
-    /// Input and output features.
-    Linear(usize, usize),
+    Linear,
     /// Channels.
     Flatten(usize),
     /// Channels.
@@ -90,7 +89,7 @@ impl Fused {
             (Layer::Linear { in_features, out_features, activation }, Inner::Features(features))
                 if features == in_features =>
             {
-                (Kind::Linear(in_features, out_features), activation, Inner::Features(out_features))
+                (Kind::Linear, activation, Inner::Features(out_features))
             }
             (Layer::Flatten, Inner::Image(_, _, channels)) => {
                 (Kind::Flatten(channels), Activation::Identity, Inner::Features(input.size()))
@@ -125,25 +124,36 @@ impl Fused {
                 return Some(blocks);
             }
             Kind::ConvTranspose2d(geometry) => scatter(geometry, n, x, weight, y, epilogue, buffers),
-            &Kind::Linear(features, _) => linear::forward(features, x, weight, y, epilogue),
+            Kind::Linear => linear::forward(n, x, weight, y, epilogue),
             &Kind::Flatten(channels) => permute::flatten(n, channels, x, y),
             &Kind::Unflatten(channels) => permute::unflatten(n, channels, x, y),
         }
         None
     }
 
-    /// Writes the gradient of the bias, given the one before the activation.
-    pub fn bias_gradient(&self, g: &[f32], (bias, output): (&mut [f32], Output), buffers: &Buffers) {
-        activation::bias_gradient(g, bias, output, buffers);
-    }
-
     /// Turns `g`, the gradient for the output `y`, into the one before the activation; with `bias`, its gradient is written there.
-    pub fn before_activation(&self, y: &[f32], g: &mut [f32], bias: Option<(&mut [f32], Output)>, buffers: &Buffers) {
-        if self.activation != Activation::Identity || bias.is_some() {
-            let channels = match self.output {
-                Inner::Image(_, _, channels) | Inner::Features(channels) => channels,
-            };
-            activation::backward(self.activation, channels, y, g, bias, buffers);
+    pub fn before_activation(
+        &self,
+        n: usize,
+        y: &[f32],
+        g: &mut [f32],
+        bias: Option<(&mut [f32], Output)>,
+        buffers: &Buffers,
+    ) {
+        let changes = self.activation != Activation::Identity;
+        match self.output {
+            Inner::Image(_, _, channels) if changes || bias.is_some() => {
+                activation::backward(self.activation, channels, y, g, bias, buffers);
+            }
+            Inner::Image(..) => {}
+            Inner::Features(_) => {
+                if changes {
+                    activation::backward_rows(self.activation, y, g);
+                }
+                if let Some((bias, output)) = bias {
+                    activation::bias_gradient_rows(n, g, bias, output);
+                }
+            }
         }
     }
 
@@ -178,12 +188,12 @@ impl Fused {
                     convolution::to_grid(geometry, n, &blocks, &packed, dx, Epilogue::NONE);
                 }
             }
-            &Kind::Linear(features, outputs) => {
+            Kind::Linear => {
                 if let Some((dw, output)) = weights {
-                    linear::weight_gradient(features, outputs, g, x, dw, output);
+                    linear::weight_gradient(n, g, x, dw, output);
                 }
                 if let Some(dx) = dx {
-                    linear::input_gradient(features, outputs, g, weight, dx);
+                    linear::input_gradient(n, g, weight, dx);
                 }
             }
             &Kind::Flatten(channels) => dx.into_iter().for_each(|dx| permute::unflatten(n, channels, g, dx)),

@@ -12,7 +12,7 @@ use super::{
     fused::{Backward, Fused, Inner},
     gradients::Gradients,
     ops::{
-        self,
+        self, activation,
         buffers::{Buffer, Buffers},
         gemm::Output,
         permute,
@@ -145,9 +145,9 @@ impl Tape {
         if let Some((tensors, output)) = gradients {
             for (i, (step, unit)) in self.steps.iter().zip(&unit_gradients[1..]).enumerate() {
                 let mut g = buffers.take(unit.len());
-                scale_rows(unit, factors, &mut g);
+                scale_columns(unit, factors, &mut g);
                 if let Some(w) = step.weight {
-                    ops::write(&tensors[w + 1], |bias| step.layer.bias_gradient(&g, (bias, output), buffers))?;
+                    ops::write(&tensors[w + 1], |bias| activation::bias_gradient_rows(n, &g, bias, output))?;
                 }
                 self.layer_backward(i, &g, false, gradients)?;
             }
@@ -156,7 +156,7 @@ impl Tape {
             return Ok(None);
         }
         let mut dx = buffers.take(n * self.shape.size());
-        scale_rows(&unit_gradients[0], factors, &mut dx);
+        scale_columns(&unit_gradients[0], factors, &mut dx);
         outward(n, self.shape, &dx).map(Some)
     }
 
@@ -168,7 +168,7 @@ impl Tape {
             bail!("{}: a readout of {} takes linear layers that end in as many", self.name, readout.len());
         }
         let mut g = buffers.take(self.n * readout.len());
-        g.chunks_exact_mut(readout.len()).for_each(|row| row.copy_from_slice(readout));
+        g.chunks_exact_mut(self.n).zip(readout).for_each(|(row, &value)| row.fill(value));
         let mut all = Vec::with_capacity(self.steps.len() + 1);
         for i in (0..self.steps.len()).rev() {
             self.before_activation(i, &mut g, None)?;
@@ -181,13 +181,13 @@ impl Tape {
     }
 
     fn before_activation(&self, i: usize, g: &mut [f32], gradients: Option<Destination>) -> Result<()> {
-        let (step, buffers) = (&self.steps[i], &self.shared.buffers);
+        let (n, step, buffers) = (self.n, &self.steps[i], &self.shared.buffers);
         match (gradients, step.weight) {
             (Some((gradients, output)), Some(w)) => ops::write(&gradients[w + 1], |bias| {
-                step.layer.before_activation(&step.output, g, Some((bias, output)), buffers);
+                step.layer.before_activation(n, &step.output, g, Some((bias, output)), buffers);
             }),
             _ => {
-                step.layer.before_activation(&step.output, g, None, buffers);
+                step.layer.before_activation(n, &step.output, g, None, buffers);
                 Ok(())
             }
         }
@@ -217,11 +217,11 @@ impl Tape {
     }
 }
 
-/// Rows of `values`, each times its factor.
-fn scale_rows(values: &[f32], factors: &[f32], scaled: &mut [f32]) {
-    let columns = values.len() / factors.len();
-    for ((to, from), factor) in scaled.chunks_exact_mut(columns).zip(values.chunks_exact(columns)).zip(factors) {
-        to.iter_mut().zip(from).for_each(|(t, f)| *t = f * factor);
+/// Columns of `values`, each times its factor.
+fn scale_columns(values: &[f32], factors: &[f32], scaled: &mut [f32]) {
+    let n = factors.len();
+    for (to, from) in scaled.chunks_exact_mut(n).zip(values.chunks_exact(n)) {
+        to.iter_mut().zip(from).zip(factors).for_each(|((to, from), factor)| *to = from * factor);
     }
 }
 
@@ -233,7 +233,7 @@ fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
     let mut inside = buffers.take(values.len());
     match shape {
         Inner::Image(_, _, channels) => permute::batch_inside(n, channels, values, &mut inside),
-        Inner::Features(_) => inside.copy_from_slice(values),
+        Inner::Features(_) => permute::transpose(n, values, &mut inside),
     }
     inside
 }
@@ -246,7 +246,11 @@ fn outward(n: usize, shape: Inner, values: &[f32]) -> Result<Tensor> {
             permute::batch_outside(n, channels, values, &mut outside);
             Tensor::from_vec(outside, (n, height, width, channels), &Device::Cpu)
         }
-        Inner::Features(features) => Tensor::from_slice(values, (n, features), &Device::Cpu),
+        Inner::Features(features) => {
+            let mut outside = vec![0.0; values.len()];
+            permute::transpose(features, values, &mut outside);
+            Tensor::from_vec(outside, (n, features), &Device::Cpu)
+        }
     }
 }
 

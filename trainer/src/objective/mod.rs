@@ -72,7 +72,7 @@ pub trait Objective {
     /// One training step.
     ///
     /// # Errors
-    /// A term that is not finite stops the step before it changes any weight.
+    /// A term that is not finite stops the step before the optimizer that would follow it.
     fn step(&mut self, batch: &Batch, company: Company) -> Result<Terms>;
 
     /// The networks that are exported: encoder and decoder.

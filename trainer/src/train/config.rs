@@ -207,7 +207,7 @@ impl TrainConfig {
 }
 
 /// Reads a count from the command line; TOML, in which settings are kept, has none beyond 2^63.
-pub(crate) fn count<T: TryFrom<i64>>(text: &str) -> std::result::Result<T, String> {
+pub fn count<T: TryFrom<i64>>(text: &str) -> std::result::Result<T, String> {
     let number = text.parse::<i64>().ok().and_then(|n| T::try_from(n).ok());
     number.ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".into())
 }

@@ -84,7 +84,7 @@ pub fn parent(path: &Path) -> PathBuf {
 }
 
 /// Makes a rename in `folder` durable.
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     // Only Unix lets a folder be opened and flushed.
     if cfg!(unix) {
         fs::File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;

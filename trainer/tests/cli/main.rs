@@ -6,9 +6,11 @@ mod exports;
 mod full_disk;
 mod int8_files;
 mod measuring;
+mod ranks;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod timing;
 
 use std::{
     fs::{self, File},

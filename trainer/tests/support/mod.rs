@@ -1,6 +1,8 @@
 //! What the tests of the command line share: the binary itself, small runs, folders as bytes.
 #![allow(dead_code, reason = "each test crate takes what it needs")]
 
+pub mod factor_vae;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -19,6 +21,9 @@ use unbraid_trainer::{
 
 /// Settings that make a step take milliseconds.
 pub const SMALL: [&str; 6] = ["--discriminator-units", "16", "--discriminator-layers", "1", "--batch-size", "4"];
+
+/// Would make the process one of several, were they set where the tests run.
+const RANK_VARIABLES: [&str; 5] = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"];
 
 /// What a process said, and its exit code; -1 where a signal ended it.
 pub struct Outcome {
@@ -59,6 +64,9 @@ impl Outcome {
 /// The binary with `args`, to be run in `folder`.
 pub fn command<S: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unbraid"));
+    for name in RANK_VARIABLES {
+        command.env_remove(name);
+    }
     command.current_dir(folder).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -78,7 +86,9 @@ pub fn train(folder: &Path, line: &str) -> Outcome {
 /// there as it does on a full disk.
 #[cfg(unix)]
 pub fn unbraid_on_a_full_disk(folder: &Path, blocks: u32, line: &str) -> Outcome {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {} {line}", env!("CARGO_BIN_EXE_unbraid"));
+    let unset = RANK_VARIABLES.join(" ");
+    let script =
+        format!("unset {unset}; trap '' XFSZ; ulimit -f {blocks}; exec {} {line}", env!("CARGO_BIN_EXE_unbraid"));
     Command::new("sh").current_dir(folder).args(["-c", &script]).output().unwrap().into()
 }
 

@@ -34,7 +34,7 @@ pub fn finish(epilogue: Epilogue, values: &mut [f32]) {
         let pixels = values.chunks_exact_mut(bias.len());
         match epilogue.activation {
             Activation::Identity => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v += b)),
-            Activation::Relu => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v = (*v + b).max(0.0))),
+            Activation::Relu => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v = relu(*v + b))),
             Activation::LeakyRelu(slope) => pixels.for_each(|p| {
                 p.iter_mut().zip(bias).for_each(|(v, b)| {
                     let x = *v + b;
@@ -45,8 +45,57 @@ pub fn finish(epilogue: Epilogue, values: &mut [f32]) {
     });
 }
 
-/// Turns the gradient after `activation` into the one before it; with `bias`, also writes the gradient of the bias, see
-/// [`bias_gradient`], in the same pass over memory.
+/// max(x, 0), but for NaN, which `max` would hide: it has to reach the loss to stop the run.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Applies `epilogue` to some rows of `(features, N)`, the first of which is number `first`.
+pub fn finish_rows(epilogue: Epilogue, n: usize, first: usize, rows: &mut [f32]) {
+    let Some(bias) = epilogue.bias else { return };
+    vectorized(|| {
+        for (row, &bias) in rows.chunks_exact_mut(n).zip(&bias[first..]) {
+            match epilogue.activation {
+                Activation::Identity => row.iter_mut().for_each(|v| *v += bias),
+                Activation::Relu => row.iter_mut().for_each(|v| *v = relu(*v + bias)),
+                Activation::LeakyRelu(slope) => row.iter_mut().for_each(|v| {
+                    let x = *v + bias;
+                    *v = if x > 0.0 { x } else { x * slope };
+                }),
+            }
+        }
+    });
+}
+
+/// The slope for negative inputs; 1 for the identity.
+fn negative_slope(activation: Activation) -> f32 {
+    match activation {
+        Activation::Identity => 1.0,
+        Activation::Relu => 0.0,
+        Activation::LeakyRelu(slope) => slope,
+    }
+}
+
+/// [`backward`] for features `(features, N)`, without the bias.
+pub fn backward_rows(activation: Activation, output: &[f32], gradient: &mut [f32]) {
+    let slope = negative_slope(activation);
+    const CHUNK: usize = 1 << 13;
+    gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
+        vectorized(|| gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= if o > 0.0 { 1.0 } else { slope }));
+    });
+}
+
+/// The gradient of a bias from the gradient `(features, N)` before the activation.
+pub fn bias_gradient_rows(n: usize, gradient: &[f32], bias: &mut [f32], output: Output) {
+    for (bias, row) in bias.iter_mut().zip(gradient.chunks_exact(n)) {
+        let sum: f32 = row.iter().sum();
+        *bias = if output == Output::Add { *bias + sum } else { sum };
+    }
+}
+
+/// Turns the gradient after `activation` into the one before it; with `bias`, also writes the gradient of the bias, its
+/// sums over all dimensions but the last, in the same pass over memory.
 ///
 /// The sign of the layer's `output` is its input's, so the input need not be kept.
 pub fn backward(
@@ -57,11 +106,7 @@ pub fn backward(
     bias: Option<(&mut [f32], Output)>,
     buffers: &Buffers,
 ) {
-    let slope = match activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => 0.0,
-        Activation::LeakyRelu(slope) => slope,
-    };
+    let slope = negative_slope(activation);
     let split = Split::new(channels, gradient.len());
     let mut parts = split.parts(buffers);
     let work = (parts.par_chunks_mut(split.sums), gradient.par_chunks_mut(split.part), output.par_chunks(split.part));
@@ -85,17 +130,6 @@ fn mask_and_add(slope: f32, output: &[f32], gradient: &mut [f32], sums: &mut [f3
         *g *= if o > 0.0 { 1.0 } else { slope };
         *s += *g;
     }
-}
-
-/// The gradient of a bias: `gradient`, the one before the activation, summed over all dimensions but the last.
-pub fn bias_gradient(gradient: &[f32], bias: &mut [f32], output: Output, buffers: &Buffers) {
-    let split = Split::new(bias.len(), gradient.len());
-    let mut parts = split.parts(buffers);
-    parts.par_chunks_mut(split.sums).zip(gradient.par_chunks(split.part)).for_each(|(sums, gradient)| {
-        sums.fill(0.0);
-        vectorized(|| gradient.chunks(split.sums).for_each(|g| sums.iter_mut().zip(g).for_each(|(s, g)| *s += g)));
-    });
-    add_parts(&parts, bias, output);
 }
 
 /// How a sum over rows of `channels` values is split into a fixed number of parts.

@@ -20,6 +20,12 @@ impl<'a> Matrix<'a> {
         Self { data, rows: data.len() / columns, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Some of the rows.
+    fn rows(self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
+    }
+
     /// The transpose, without moving anything.
     pub fn t(self) -> Self {
         Self {
@@ -43,54 +49,19 @@ pub enum Output {
 
 /// `left·right` to `out`, row-major `(left.rows, right.columns)`, on the calling thread.
 pub fn matmul(out: &mut [f32], left: Matrix, right: Matrix, output: Output) {
-    assert_eq!(out.len(), left.rows * right.columns, "output size");
-    // SAFETY: `out` holds left.rows rows of right.columns values, all borrowed mutably here.
-    unsafe { product(out.as_mut_ptr(), right.columns, left, right, output) }
-}
-
-/// [`matmul`] on all threads; the result is the same for any number of them.
-pub fn matmul_parallel(out: &mut [f32], left: Matrix, right: Matrix, output: Output) {
-    assert_eq!(out.len(), left.rows * right.columns, "output size");
-    // The crate's own way to share a product out is slower for few rows and a row-major right side.
-    const BLOCK: usize = 128;
-    let start = Pointer(out.as_mut_ptr());
-    (0..right.columns.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
-        let columns = block * BLOCK..right.columns.min((block + 1) * BLOCK);
-        let part = Matrix { data: &right.data[columns.start * right.column_stride..], columns: columns.len(), ..right };
-        // SAFETY: `out` holds left.rows rows of right.columns values; this writes to the columns of this block alone, which
-        // lie in each row and belong to no other block, and `out` stays borrowed until all blocks are done.
-        unsafe { product(start.get().add(columns.start), right.columns, left, part, output) }
-    });
-}
-
-/// A pointer that threads share.
-struct Pointer(*mut f32);
-
-// SAFETY: whoever dereferences it says why no two threads do so at the same place.
-unsafe impl Sync for Pointer {}
-
-impl Pointer {
-    fn get(&self) -> *mut f32 {
-        self.0
-    }
-}
-
-/// `left·right` to the matrix at `out` whose rows lie `row_stride` apart.
-///
-/// # Safety
-/// For each of left.rows rows, right.columns values at `out + row·row_stride` may be read and written, and nobody else does.
-unsafe fn product(out: *mut f32, row_stride: usize, left: Matrix, right: Matrix, output: Output) {
     assert_eq!(left.columns, right.rows, "inner dimensions");
-    // SAFETY: the caller vouches for `out`. The others are slices that hold every element of their matrices: `Matrix::new` checks
-    // a whole one, a transpose is the same elements, and a block of columns starts within its slice and ends with its rows.
+    assert_eq!(out.len(), left.rows * right.columns, "output size");
+    // SAFETY: `out` is a row-major matrix of the asserted size, borrowed mutably, so it overlaps neither operand. The operands are
+    // slices that hold every element of their matrices: `Matrix::new` checks a whole one, a transpose has the same elements, and
+    // some of the rows are some of the elements.
     unsafe {
         gemm::gemm(
             left.rows,
             right.columns,
             left.columns,
-            out,
+            out.as_mut_ptr(),
             1,
-            row_stride as isize,
+            right.columns as isize,
             output == Output::Add,
             left.data.as_ptr(),
             left.column_stride as isize,
@@ -106,4 +77,22 @@ unsafe fn product(out: *mut f32, row_stride: usize, left: Matrix, right: Matrix,
             Parallelism::None,
         );
     }
+}
+
+/// [`matmul`] on all threads, shared out by rows; the result is the same for any number of threads. With each rows of `out` that
+/// are done, `then` is called with the number of the first one.
+pub fn matmul_parallel(
+    out: &mut [f32],
+    left: Matrix,
+    right: Matrix,
+    output: Output,
+    then: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    const ROWS: usize = 256;
+    assert_eq!(out.len(), left.rows * right.columns, "output size");
+    out.par_chunks_mut(ROWS * right.columns).enumerate().for_each(|(chunk, out)| {
+        let first = chunk * ROWS;
+        matmul(out, left.rows(first..left.rows.min(first + ROWS)), right, output);
+        then(first, out);
+    });
 }

@@ -1,7 +1,7 @@
 //! The operations that training time goes into, on slices of CPU memory, parallel and without allocations.
 //!
-//! Activations between layers are `(H, W, N, C)`: the batch lies inside, so that a row of an image over the whole batch is one
-//! matrix. Weights are as PyTorch stores them. [`neutral`] composes the same layers of candle's operations: for other devices, and
+//! Between layers the batch lies inside: images are `(H, W, N, C)`, so that a row of all images is one matrix, and features are
+//! `(features, N)`. Weights are as PyTorch stores them. [`neutral`] composes the same layers of candle's operations: for other devices, and
 //! as the slow reference. A sum over a batch is split into a fixed number of parts, so results do not depend on the number of
 //! threads.
 

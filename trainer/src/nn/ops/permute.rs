@@ -1,4 +1,5 @@
-//! Between `(N, H, W, C)`, as images come and go, `(H, W, N, C)`, as they are computed with, and `(N, C·H·W)` features.
+//! Between `(N, H, W, C)` and `(N, features)`, as batches come and go, and `(H, W, N, C)` and `(features, N)`, as they are computed
+//! with.
 
 use rayon::prelude::*;
 
@@ -22,12 +23,17 @@ fn swap_outer(a: usize, c: usize, from: &[f32], to: &mut [f32]) {
     });
 }
 
-/// `(H·W, N, C)` to `(N, C·H·W)`: features in PyTorch's order.
+/// `(A, B)` to `(B, A)`, for few values.
+pub fn transpose(a: usize, from: &[f32], to: &mut [f32]) {
+    swap_outer(a, 1, from, to);
+}
+
+/// `(H·W, N, C)` to `(C·H·W, N)`: features in PyTorch's order.
 pub fn flatten(n: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     let pixels = from.len() / (n * channels);
-    to.par_chunks_mut(channels * pixels).enumerate().for_each(|(image, to)| {
-        for (channel, to) in to.chunks_exact_mut(pixels).enumerate() {
-            to.iter_mut().enumerate().for_each(|(p, to)| *to = from[(p * n + image) * channels + channel]);
+    to.par_chunks_mut(pixels * n).enumerate().for_each(|(channel, to)| {
+        for (p, to) in to.chunks_exact_mut(n).enumerate() {
+            to.iter_mut().enumerate().for_each(|(i, to)| *to = from[(p * n + i) * channels + channel]);
         }
     });
 }
@@ -36,8 +42,8 @@ pub fn flatten(n: usize, channels: usize, from: &[f32], to: &mut [f32]) {
 pub fn unflatten(n: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     let pixels = from.len() / (n * channels);
     to.par_chunks_mut(n * channels).enumerate().for_each(|(p, to)| {
-        for (image, to) in to.chunks_exact_mut(channels).enumerate() {
-            to.iter_mut().enumerate().for_each(|(c, to)| *to = from[(image * channels + c) * pixels + p]);
+        for (i, to) in to.chunks_exact_mut(channels).enumerate() {
+            to.iter_mut().enumerate().for_each(|(c, to)| *to = from[(c * pixels + p) * n + i]);
         }
     });
 }
