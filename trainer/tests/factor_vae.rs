@@ -214,7 +214,7 @@ fn a_weight_that_is_no_number_stops_the_step() {
         let broken = (&state[name] * f64::NAN).unwrap();
         state.insert(name.into(), broken);
         objective.restore(&state, 0).unwrap();
-        let error = objective.step(&batch(1), Company::ALONE).unwrap_err();
+        let error = objective.step(&batch(6, 1), Company::ALONE).unwrap_err();
         assert!(matches!(&error, Error::NotFinite { step: 1, .. }), "{name}: {error}");
     }
 }
