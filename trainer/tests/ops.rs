@@ -299,9 +299,14 @@ fn adam_is_algorithm_1() {
         (Var::zeros(40_000, DType::F32, &Device::Cpu).unwrap(), Var::zeros(40_000, DType::F32, &Device::Cpu).unwrap());
     let mut theta: Vec<f64> = parameter.to_vec1::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect();
     let (mut m1, mut m2) = (vec![0.0; theta.len()], vec![0.0; theta.len()]);
+    let [composed, composed_m, composed_v] =
+        [&parameter, &m, &v].map(|var| Var::from_tensor(&var.copy().unwrap()).unwrap());
     for t in 1..=5 {
         let gradient = random(&[40_000], 10 + t);
         adam_update(&parameter, &m, &v, &gradient, &options, t).unwrap();
+        let root = (1.0 - 0.99_f64.powi(t as i32)).sqrt();
+        let scales = (0.01 * root / (1.0 - 0.9_f64.powi(t as i32)), 1e-8 * root);
+        neutral::adam_update(&composed, &composed_m, &composed_v, &gradient, (0.9, 0.99), scales).unwrap();
         for (i, g) in gradient.to_vec1::<f32>().unwrap().into_iter().map(f64::from).enumerate() {
             m1[i] = 0.9 * m1[i] + 0.1 * g;
             m2[i] = 0.99 * m2[i] + 0.01 * g * g;
@@ -313,4 +318,5 @@ fn adam_is_algorithm_1() {
     for (ours, expected) in parameter.to_vec1::<f32>().unwrap().iter().zip(&theta) {
         assert!((f64::from(*ours) - expected).abs() < 1e-5, "{ours} vs {expected}");
     }
+    assert_close("composed of candle's operations", &composed, &parameter);
 }

@@ -20,13 +20,15 @@ type Parameters = Option<(Var, Var)>;
 
 /// Layers in sequence. Inputs and outputs are channels-last, `(N, H, W, C)`, or `(N, features)`.
 ///
-/// On the CPU a pass is a [`Tape`]; on other devices the layers are composed of candle's operations ([`neutral`]).
+/// On the CPU all layers are one operation; on other devices they are composed of candle's ([`neutral`]).
 #[derive(Debug, Clone)]
 pub struct Network {
     name: &'static str,
     layers: Vec<Layer>,
     parameters: Vec<Parameters>,
     shared: Arc<Shared>,
+    /// Whether a pass is a tape.
+    fused: bool,
 }
 
 /// A pass of a [`Network`] whose output serves several losses.
@@ -54,7 +56,7 @@ impl Network {
                 Ok(Some((Var::from_tensor(&weight)?, Var::from_tensor(&bias)?)))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default() })
+        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default(), fused: device.is_cpu() })
     }
 
     /// A network with the given weights, by name as in [`Self::variables`].
@@ -82,7 +84,12 @@ impl Network {
                 Ok(Some((find(format!("{name}.{i}.weight"), &weight)?, find(format!("{name}.{i}.bias"), &[bias])?)))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default() })
+        Ok(Self { name, layers: layers.to_vec(), parameters, shared: Arc::default(), fused: device.is_cpu() })
+    }
+
+    /// Composes the layers of candle's operations from now on, as on a GPU: how a CPU tests what a GPU runs.
+    pub fn compose_layers(&mut self) {
+        self.fused = false;
     }
 
     /// The weights by name, `encoder.0.weight` and so on: N counts all layers, shapes are PyTorch's.
@@ -150,7 +157,7 @@ impl Network {
     fn tape(&self, x: &Tensor) -> Result<Option<Arc<Tape>>> {
         let variables = || self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
         let record = || Tape::record(self.name, &self.layers, variables().collect(), &self.shared, x).map(Arc::new);
-        Ok(x.device().is_cpu().then(record).transpose()?)
+        Ok(self.fused.then(record).transpose()?)
     }
 
     fn node(&self, x: &Tensor, tape: Arc<Tape>, weights: bool, readout: Option<&'static [f32]>) -> Result<Tensor> {

@@ -112,6 +112,13 @@ impl FactorVae {
         })
     }
 
+    /// See [`Network::compose_layers`].
+    pub fn compose_layers(&mut self) {
+        for network in [&mut self.vae.encoder, &mut self.vae.decoder, &mut self.discriminator.network] {
+            network.compose_layers();
+        }
+    }
+
     /// Noise for minibatch `which` (0 or 1) of a step: this rank's rows of what is drawn for the whole minibatch.
     fn noise(&self, like: &Tensor, step: u64, which: u64, company: Company) -> Result<Tensor> {
         let (n, latents) = like.dims2()?;

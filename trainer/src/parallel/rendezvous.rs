@@ -1,9 +1,9 @@
 //! How the ranks find each other: rank 0 listens at `MASTER_ADDR:MASTER_PORT`, the others connect, and once all are there each
 //! gets rank 0's message (for NCCL its unique id). The connections stay open, so that a rank that goes away is noticed.
 //!
-//! All numbers are little-endian. A rank sends [`MAGIC`], its rank and the world size (u32 each) and the SHA-256 of its settings.
-//! Rank 0 answers [`MAGIC`], a byte, 0 for a welcome or 1 for a refusal, a length (u32) and as many bytes: the message or the
-//! reason. Then both send a [`BEAT`] every few seconds, and a [`GOODBYE`] when they are done.
+//! All numbers are little-endian. A rank sends `MAGIC`, its rank and the world size (u32 each) and the SHA-256 of its settings.
+//! Rank 0 answers `MAGIC`, a byte, 0 for a welcome or 1 for a refusal, a length (u32) and as many bytes: the message or the
+//! reason. Then both send a `BEAT` every few seconds, and a `GOODBYE` when they are done.
 //!
 //! Nothing here is secret or authenticated: like torchrun's, the port belongs on a network that is trusted. A stranger's
 //! connection does not stop the ranks from meeting.

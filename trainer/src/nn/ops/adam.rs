@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 
-use super::{values, vectorized, write};
+use super::{neutral, values, vectorized, write};
 
 /// Hyper-parameters of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,10 +31,7 @@ pub fn adam_update(parameter: &Var, m: &Var, v: &Var, gradient: &Tensor, options
         let g = values(&gradient)?;
         return write(parameter, |p| write(m, |m| write(v, |v| update.apply(p, m, v, &g))))??;
     }
-    m.set(&((m.as_tensor() * beta1)? + (gradient * (1.0 - beta1))?)?)?;
-    v.set(&((v.as_tensor() * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?)?;
-    let change = (m.as_tensor() / (v.sqrt()? + epsilon)?)?;
-    parameter.set(&(parameter.as_tensor() - (change * rate)?)?)
+    neutral::adam_update(parameter, m, v, gradient, (beta1, beta2), (rate, epsilon))
 }
 
 struct Update {

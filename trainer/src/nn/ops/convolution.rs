@@ -1,6 +1,6 @@
 //! Convolution and transposed convolution as matrix products of whole rows, without a copy of the windows.
 //!
-//! The image is cut into blocks so that a window is `taps` x `taps` of them ([`Geometry`]). With a matrix W[t] (block, grid
+//! The image is cut into blocks so that a window is `taps` x `taps` of them ([`Geometry`]). With a matrix `W[t]` (block, grid
 //! channels) for each tap t, and `blocks[p + t]` the block t further than p, both directions and the gradient are sums over taps:
 //!
 //! ```text
@@ -29,14 +29,14 @@ fn cells_together(cells: usize, n: usize) -> usize {
     (1..=cells).rev().find(|&c| cells.is_multiple_of(c) && c * n <= PRODUCT_ROWS).unwrap_or(1)
 }
 
-/// W[t] `(block, grid C)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_grid`] takes.
+/// `W[t]` `(block, grid C)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_grid`] takes.
 pub fn pack(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
     let (size, out) = (geometry.block_size(), geometry.grid.2);
     packed.fill(0.0);
     for_each_weight(geometry, |tap, place, channel, i| packed[(tap * size + place) * out + channel] = kernel[i]);
 }
 
-/// W[t]ᵀ `(grid C, block)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_blocks`] takes.
+/// `W[t]ᵀ` `(grid C, block)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_blocks`] takes.
 pub fn pack_transposed(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
     let (size, out) = (geometry.block_size(), geometry.grid.2);
     packed.fill(0.0);

@@ -4,7 +4,7 @@
 //! is T x T blocks of s x s pixels, T = ⌈k / s⌉, the kernel filled up with zeros. No multiplication but those is wasted, and
 //! there are few enough operations to keep a GPU busy.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, Var};
 
 use super::Window;
 use crate::model::Activation;
@@ -91,10 +91,28 @@ pub fn bernoulli_nll(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     ((logits.relu()? - logits.mul(targets)?)? + log_term)?.flatten_from(1)?.sum(1)
 }
 
+/// m = β₁m + (1 - β₁)g, v = β₂v + (1 - β₂)g², p -= rate·m / (√v + ε): a step of [`super::adam`].
+pub fn adam_update(
+    parameter: &Var,
+    m: &Var,
+    v: &Var,
+    gradient: &Tensor,
+    (beta1, beta2): (f64, f64),
+    (rate, epsilon): (f64, f64),
+) -> Result<()> {
+    m.set(&((m.as_tensor() * beta1)? + (gradient * (1.0 - beta1))?)?)?;
+    v.set(&((v.as_tensor() * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?)?;
+    let change = (m.as_tensor() / (v.sqrt()? + epsilon)?)?;
+    parameter.set(&(parameter.as_tensor() - (change * rate)?)?)
+}
+
+/// The slope at 0 is that for negative inputs, as in the fused layers and in PyTorch; candle's own relu has 1 there. NaN stays NaN.
 fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    match activation {
-        Activation::Identity => Ok(x.clone()),
-        Activation::Relu => x.relu(),
-        Activation::LeakyRelu(slope) => x.relu()? - (x.neg()?.relu()? * f64::from(slope))?,
-    }
+    let slope = match activation {
+        Activation::Identity => return Ok(x.clone()),
+        Activation::Relu => 0.0,
+        Activation::LeakyRelu(slope) => f64::from(slope),
+    };
+    let slopes = x.gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - slope, slope)?;
+    x.mul(&slopes.detach())
 }
