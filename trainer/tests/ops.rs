@@ -192,6 +192,22 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
+/// A model directory can say anything.
+#[test]
+fn windows_that_are_none_are_refused() {
+    for (kernel, stride, padding) in [(0, 1, 0), (4, 0, 1), (0, 0, 0), (9, 2, 0)] {
+        let activation = Activation::Relu;
+        let layer = Layer::Conv2d { in_channels: 1, out_channels: 2, kernel, stride, padding, activation };
+        let (w, b) = (random(&[2, 1, kernel, kernel], 1), random(&[2], 2));
+        assert!(network(&[layer], &[&w, &b]).forward(&random(&[2, 4, 4, 1], 3)).is_err(), "{layer:?}");
+        // The last window fits a transposed convolution.
+        let padding = if kernel == 9 { 12 } else { padding };
+        let layer = Layer::ConvTranspose2d { in_channels: 1, out_channels: 2, kernel, stride, padding, activation };
+        let w = random(&[1, 2, kernel, kernel], 1);
+        assert!(network(&[layer], &[&w, &b]).forward(&random(&[2, 4, 4, 1], 3)).is_err(), "{layer:?}");
+    }
+}
+
 /// A whole network, with layers of each kind, against the same one composed of neutral operations.
 #[test]
 fn a_network_is_its_layers_in_turn() {

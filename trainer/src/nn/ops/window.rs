@@ -22,7 +22,7 @@ impl Window {
     /// Cells along one axis of a grid over `pixels` pixels.
     pub fn cells(&self, pixels: usize) -> Result<usize> {
         match (pixels + 2 * self.padding).checked_sub(self.kernel) {
-            Some(room) if self.stride > 0 => Ok(room / self.stride + 1),
+            Some(room) if self.stride > 0 && self.kernel > 0 => Ok(room / self.stride + 1),
             _ => bail!("{self:?} does not fit {pixels} pixels"),
         }
     }
@@ -30,7 +30,7 @@ impl Window {
     /// Pixels along one axis of the image that a transposed convolution makes of `cells` cells.
     pub fn pixels(&self, cells: usize) -> Result<usize> {
         match (cells.max(1) * self.stride + self.kernel).checked_sub(self.stride + 2 * self.padding) {
-            Some(pixels) if pixels > 0 && cells > 0 => Ok(pixels),
+            Some(pixels) if pixels > 0 && cells > 0 && self.stride > 0 && self.kernel > 0 => Ok(pixels),
             _ => bail!("{self:?} makes no image of {cells} cells"),
         }
     }
