@@ -118,9 +118,7 @@ impl Fused {
             Kind::Conv2d(geometry) => {
                 let mut blocks = buffers.take(n * geometry.blocks_size());
                 geometry.gather(n, x, &mut blocks);
-                let mut packed = buffers.take(geometry.weight_size());
-                convolution::pack(geometry, weight, &mut packed);
-                convolution::to_grid(geometry, n, &blocks, &packed, y, epilogue);
+                grid(geometry, n, &blocks, weight, y, epilogue, buffers);
                 return Some(blocks);
             }
             Kind::ConvTranspose2d(geometry) => scatter(geometry, n, x, weight, y, epilogue, buffers),
@@ -183,9 +181,7 @@ impl Fused {
                     convolution::weight_gradient(geometry, n, &blocks, x, dw, output, buffers);
                 }
                 if let Some(dx) = dx {
-                    let mut packed = buffers.take(geometry.weight_size());
-                    convolution::pack(geometry, weight, &mut packed);
-                    convolution::to_grid(geometry, n, &blocks, &packed, dx, Epilogue::NONE);
+                    grid(geometry, n, &blocks, weight, dx, Epilogue::NONE, buffers);
                 }
             }
             Kind::Linear => {
@@ -200,6 +196,21 @@ impl Fused {
             &Kind::Unflatten(channels) => dx.into_iter().for_each(|dx| permute::flatten(n, channels, g, dx)),
         }
     }
+}
+
+/// The grid that `blocks` make through the kernel `weight`.
+fn grid(
+    geometry: &Geometry,
+    n: usize,
+    blocks: &[f32],
+    weight: &[f32],
+    grid: &mut [f32],
+    epilogue: Epilogue,
+    buffers: &Buffers,
+) {
+    let mut packed = buffers.take(geometry.weight_size());
+    convolution::pack(geometry, weight, &mut packed);
+    convolution::to_grid(geometry, n, blocks, &packed, grid, epilogue);
 }
 
 /// The image that `grid` makes through the kernel `weight`.

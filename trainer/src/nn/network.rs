@@ -146,23 +146,27 @@ impl Network {
     /// # Errors
     /// There was no backward pass through the weights.
     pub fn take_gradients(&self, store: &GradStore) -> Result<Vec<Tensor>> {
-        let variables = self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight, bias]);
         let gradients = match self.shared.gradients.take() {
             Some(gradients) => Some(gradients),
-            None => variables.map(|var| store.get(var).cloned()).collect(),
+            None => self.vars().map(|var| store.get(var).cloned()).collect(),
         };
         gradients.ok_or_else(|| Error::Unsupported(format!("{}: no gradient reached its weights", self.name)))
     }
 
+    /// Weight and bias of each layer that has them, in order.
+    fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight, bias])
+    }
+
     fn tape(&self, x: &Tensor) -> Result<Option<Arc<Tape>>> {
-        let variables = || self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
-        let record = || Tape::record(self.name, &self.layers, variables().collect(), &self.shared, x).map(Arc::new);
+        let variables = || self.vars().cloned().collect();
+        let record = || Tape::record(self.name, &self.layers, variables(), &self.shared, x).map(Arc::new);
         Ok(self.fused.then(record).transpose()?)
     }
 
     fn node(&self, x: &Tensor, tape: Arc<Tape>, weights: bool, readout: Option<&'static [f32]>) -> Result<Tensor> {
         // candle asks an operation for gradients only if one of its inputs wants one: a weight stands for all of them.
-        let weight = self.parameters.iter().flatten().next().map(|(weight, _)| weight.as_tensor().clone());
+        let weight = self.vars().next().map(|weight| weight.as_tensor().clone());
         let stand_in = weight.filter(|_| weights).unwrap_or_else(|| x.detach());
         Ok(x.apply_op2(&stand_in, Node { tape, weights, readout })?)
     }

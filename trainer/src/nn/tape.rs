@@ -94,13 +94,7 @@ impl Tape {
 
     /// The outputs of all layers, each `(N, H, W, C)` or `(N, features)`.
     pub fn outputs(&self) -> impl Iterator<Item = Result<Tensor>> {
-        self.steps.iter().map(|step| outward(self.n, step.layer.output, &step.output))
-    }
-
-    /// The output of the last layer.
-    pub fn output(&self) -> Result<Tensor> {
-        let (shape, values) = self.last();
-        outward(self.n, shape, values)
+        self.steps.iter().map(|step| tensor(self.n, step.layer.output, &step.output))
     }
 
     fn last(&self) -> (Inner, &Buffer) {
@@ -119,7 +113,7 @@ impl Tape {
                 None => return Ok(None),
             }
         }
-        if input { outward(n, self.shape, &g).map(Some) } else { Ok(None) }
+        if input { tensor(n, self.shape, &g).map(Some) } else { Ok(None) }
     }
 
     /// [`Self::backward`] from the gradient `(N)` for `output·readout`.
@@ -157,7 +151,7 @@ impl Tape {
         }
         let mut dx = buffers.take(n * self.shape.size());
         scale_columns(&unit_gradients[0], factors, &mut dx);
-        outward(n, self.shape, &dx).map(Some)
+        tensor(n, self.shape, &dx).map(Some)
     }
 
     /// The gradients of each row's `output·readout` for the row's input and, one after another, before each layer's activation.
@@ -238,20 +232,25 @@ fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
     inside
 }
 
-/// The inverse of [`inward`].
-fn outward(n: usize, shape: Inner, values: &[f32]) -> Result<Tensor> {
+/// The inverse of [`inward`], with the shape that the values have.
+fn outward(n: usize, shape: Inner, values: &[f32]) -> (Vec<f32>, Shape) {
+    let mut outside = vec![0.0; values.len()];
     match shape {
         Inner::Image(height, width, channels) => {
-            let mut outside = vec![0.0; values.len()];
             permute::batch_outside(n, channels, values, &mut outside);
-            Tensor::from_vec(outside, (n, height, width, channels), &Device::Cpu)
+            (outside, Shape::from((n, height, width, channels)))
         }
         Inner::Features(features) => {
-            let mut outside = vec![0.0; values.len()];
             permute::transpose(features, values, &mut outside);
-            Tensor::from_vec(outside, (n, features), &Device::Cpu)
+            (outside, Shape::from((n, features)))
         }
     }
+}
+
+/// [`outward`] as a tensor.
+fn tensor(n: usize, shape: Inner, values: &[f32]) -> Result<Tensor> {
+    let (values, shape) = outward(n, shape, values);
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 /// A tape in candle's graph: its output, with a way back for gradients.
@@ -269,10 +268,10 @@ impl CustomOp2 for Node {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let output = self.tape.output()?;
-        let values = ops::values(&output)?;
+        let (shape, values) = self.tape.last();
+        let (values, shape) = outward(self.tape.n, shape, values);
         Ok(match self.readout {
-            None => (CpuStorage::F32(values.to_vec()), output.shape().clone()),
+            None => (CpuStorage::F32(values), shape),
             Some(readout) => {
                 let dot = |row: &[f32]| row.iter().zip(readout).map(|(v, r)| v * r).sum();
                 let values: Vec<f32> = values.chunks_exact(readout.len()).map(dot).collect();

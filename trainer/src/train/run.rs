@@ -117,14 +117,13 @@ impl Run {
             return Err(Error::setting("steps", config.steps, &format!("{newest} or more, the steps made already")));
         }
         let (device, note) = device::open_rank(&config.device, &launch)?;
-        if !launch.writes() {
-            return Ok(Self { folder: folder.into(), config, launch, device, note, _lock: None });
-        }
-        for written in [folder, &folder.join(CHECKPOINTS), &folder.join("samples")] {
-            remove_unfinished(written)?;
-        }
         let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
-        run.write_config()?;
+        if run.launch.writes() {
+            for written in [folder, &folder.join(CHECKPOINTS), &folder.join("samples")] {
+                remove_unfinished(written)?;
+            }
+            run.write_config()?;
+        }
         Ok(run)
     }
 
@@ -186,10 +185,9 @@ impl Run {
                     let _section = profile::section("data", "wait");
                     loader.next_batch()?
                 };
-                let last = step == config.steps;
-                let due = |every: u64| step.is_multiple_of(every) || last;
                 // A CPU has nothing to wait for; a checkpoint must not keep what is not finite.
-                let terms = device.is_cpu() || due(config.log_every) || due(config.checkpoint_every);
+                let terms =
+                    device.is_cpu() || self.due(step, config.log_every) || self.due(step, config.checkpoint_every);
                 let terms = objective.step(&batch, Company { ranks, terms })?;
                 if let Some(output) = &mut output {
                     let _section = profile::section("files", "write");
@@ -209,6 +207,11 @@ impl Run {
         let extras = Extras { command: Some(trained.command), ..Extras::default() };
         export::write(&model, &trained.config, &trained.weights, &extras, true)?;
         Ok(trained.config.steps)
+    }
+
+    /// Whether what is done `every` so many steps, and after the last one, is done after `step`.
+    fn due(&self, step: u64, every: u64) -> bool {
+        step.is_multiple_of(every) || step == self.config.steps
     }
 
     /// Takes the newest whole checkpoint, which rank 0 reads for all; returns its step, 0 if there is none.
@@ -275,17 +278,16 @@ impl Output {
     /// What is due after `step`.
     fn write(&mut self, run: &Run, step: u64, objective: &dyn Objective, terms: &Terms) -> Result<()> {
         let (config, metrics) = (&run.config, &mut self.metrics);
-        let due = |every: u64| step.is_multiple_of(every) || step == config.steps;
-        if due(config.log_every) {
+        if run.due(step, config.log_every) {
             metrics.write(step, terms)?;
         }
-        if due(config.sample_every) {
+        if run.due(step, config.sample_every) {
             self.samples.write(step, objective, &mut metrics.events).map_err(|e| match e {
                 Error::Unsupported(reason) => Error::Unsupported(format!("step {step}, samples: {reason}")),
                 other => other,
             })?;
         }
-        if due(config.checkpoint_every) {
+        if run.due(step, config.checkpoint_every) {
             metrics.flush()?;
             checkpoint::save(&run.folder.join(CHECKPOINTS), step, &objective.state(), config.keep_checkpoints)?;
         }

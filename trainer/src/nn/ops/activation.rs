@@ -31,18 +31,23 @@ pub fn finish(epilogue: Epilogue, values: &mut [f32]) {
         return;
     };
     vectorized(|| {
-        let pixels = values.chunks_exact_mut(bias.len());
-        match epilogue.activation {
-            Activation::Identity => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v += b)),
-            Activation::Relu => pixels.for_each(|p| p.iter_mut().zip(bias).for_each(|(v, b)| *v = relu(*v + b))),
-            Activation::LeakyRelu(slope) => pixels.for_each(|p| {
-                p.iter_mut().zip(bias).for_each(|(v, b)| {
-                    let x = *v + b;
-                    *v = if x > 0.0 { x } else { x * slope };
-                });
-            }),
+        for pixel in values.chunks_exact_mut(bias.len()) {
+            activate(epilogue.activation, pixel.iter_mut().zip(bias));
         }
     });
+}
+
+/// Adds its bias to each value and applies `activation`.
+#[inline(always)]
+fn activate<'a>(activation: Activation, values: impl Iterator<Item = (&'a mut f32, &'a f32)>) {
+    match activation {
+        Activation::Identity => values.for_each(|(v, b)| *v += b),
+        Activation::Relu => values.for_each(|(v, b)| *v = relu(*v + b)),
+        Activation::LeakyRelu(slope) => values.for_each(|(v, b)| {
+            let x = *v + b;
+            *v = if x > 0.0 { x } else { x * slope };
+        }),
+    }
 }
 
 /// max(x, 0), but for NaN, which `max` would hide: it has to reach the loss to stop the run.
@@ -55,15 +60,8 @@ fn relu(x: f32) -> f32 {
 pub fn finish_rows(epilogue: Epilogue, n: usize, first: usize, rows: &mut [f32]) {
     let Some(bias) = epilogue.bias else { return };
     vectorized(|| {
-        for (row, &bias) in rows.chunks_exact_mut(n).zip(&bias[first..]) {
-            match epilogue.activation {
-                Activation::Identity => row.iter_mut().for_each(|v| *v += bias),
-                Activation::Relu => row.iter_mut().for_each(|v| *v = relu(*v + bias)),
-                Activation::LeakyRelu(slope) => row.iter_mut().for_each(|v| {
-                    let x = *v + bias;
-                    *v = if x > 0.0 { x } else { x * slope };
-                }),
-            }
+        for (row, bias) in rows.chunks_exact_mut(n).zip(&bias[first..]) {
+            activate(epilogue.activation, row.iter_mut().map(|v| (v, bias)));
         }
     });
 }

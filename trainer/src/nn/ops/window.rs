@@ -83,16 +83,6 @@ impl Geometry {
         Ok(Self::new(window, (window.pixels(grid.0)?, window.pixels(grid.1)?, out), grid))
     }
 
-    /// Values in one image.
-    pub fn image_size(&self) -> usize {
-        self.image.0 * self.image.1 * self.image.2
-    }
-
-    /// Values in one grid.
-    pub fn grid_size(&self) -> usize {
-        self.grid.0 * self.grid.1 * self.grid.2
-    }
-
     /// Rows and columns of blocks.
     pub fn blocks(&self) -> (usize, usize) {
         (self.grid.0 + self.taps - 1, self.grid.1 + self.taps - 1)
