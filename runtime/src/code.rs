@@ -1,5 +1,6 @@
 //! The code of an image: a mean and a log-variance for each latent, in fixed point.
 
+use crate::error::RunError;
 use crate::factor::Factor;
 use crate::format::MAX_LATENTS;
 use crate::model::Model;
@@ -216,6 +217,25 @@ impl Code {
     /// If there is no such latent.
     pub fn set_log_var_raw(&mut self, latent: impl Into<LatentIndex>, raw: i16) -> Result<(), CodeError> {
         write(&mut self.log_var, latent.into(), self.latents, raw)
+    }
+
+    /// Sets the means and log-variances, `(L)` each.
+    #[cfg(feature = "std")]
+    pub(crate) fn set_all_raw(&mut self, means: &[i16], log_vars: &[i16]) {
+        for (to, from) in self.mean.iter_mut().zip(means).chain(self.log_var.iter_mut().zip(log_vars)) {
+            *to = *from;
+        }
+    }
+
+    /// Whether a model with that many latents and fraction bits of means can decode it.
+    pub(crate) fn check(&self, latents: usize, mean_bits: u8) -> Result<(), RunError> {
+        if self.latents != latents {
+            Err(RunError::Latents { expected: latents, found: self.latents })
+        } else if self.mean_bits != mean_bits {
+            Err(RunError::MeanBits { expected: mean_bits, found: self.mean_bits })
+        } else {
+            Ok(())
+        }
     }
 
     /// The code with the mean of one latent changed, and nothing else.

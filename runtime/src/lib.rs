@@ -48,9 +48,10 @@
 //!
 //! # Features
 //!
-//! - `std`: writing model files (module `writer`), checking the safetensors header at load.
+//! - `std`: the engine for vector units, [`Packed`]; writing model files (module `writer`); checking the safetensors header
+//!   at load.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -78,6 +79,8 @@ mod load;
 mod model;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "std")]
+mod packed;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod plan;
 mod profile;
@@ -95,5 +98,7 @@ pub use format::{MAX_LATENTS, MAX_LAYERS, MAX_NAME_BYTES};
 pub use header::metadata;
 pub use layer::{ImageShape, Layer, LayerKind, Shape};
 pub use model::Model;
+#[cfg(feature = "std")]
+pub use packed::{Backend, PackError, Packed, UnknownBackend};
 pub use profile::{Clock, Probe, Profile};
 pub use stream::Encoder;

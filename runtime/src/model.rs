@@ -264,14 +264,7 @@ impl<'a> Model<'a> {
         if !self.has_decoder() {
             return Err(RunError::NoDecoder);
         }
-        let (expected, found) = (self.latents, code.latents());
-        if found != expected {
-            return Err(RunError::Latents { expected, found });
-        }
-        let (expected, found) = (self.mean_bits, code.mean_bits());
-        if found != expected {
-            return Err(RunError::MeanBits { expected, found });
-        }
+        code.check(self.latents, self.mean_bits)?;
         stream::decode(self.decoder, code.means(), arena.as_mut(), probe, draw)
     }
 

@@ -9,6 +9,8 @@ mod linear;
 mod requantize;
 mod resample;
 
+#[cfg(feature = "std")]
+pub(crate) use self::requantize::requantize;
 use crate::layer::{Layer, LayerKind};
 
 /// The input of a layer: a ring buffer of whole rows, `(W, C)` each. Row y lies in slot y mod slots.

@@ -1,0 +1,121 @@
+//! What an instruction set has to offer: products of a window with many outputs, or with one.
+//!
+//! [`portable`] says what every other one must compute, in plain loops.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod portable;
+
+use super::layer::Layer;
+use super::output::Sink;
+
+/// Where the products of an output find their input: `rows` runs of `run` elements, `pitch` apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) rows: usize,
+    pub(super) run: usize,
+    pub(super) pitch: usize,
+}
+
+impl Window {
+    /// Elements from the first to behind the last.
+    pub(super) fn span(&self) -> usize {
+        if self.rows == 0 { 0 } else { (self.rows - 1) * self.pitch + self.run }
+    }
+}
+
+/// Windows whose products with one output are computed together; the most that any tile has.
+pub(super) const DOTS: usize = 16;
+
+/// What turns sums into outputs, one number for each of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scales<'a> {
+    pub(super) biases: &'a [i32],
+    pub(super) multipliers: &'a [i32],
+    /// Those for negative accumulators.
+    pub(super) negative_multipliers: &'a [i32],
+}
+
+/// The zero point and the range of activations.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clamp {
+    pub(super) zero_point: i32,
+    pub(super) minimum: i32,
+    pub(super) maximum: i32,
+}
+
+impl Clamp {
+    /// A rescaled sum as an activation.
+    #[inline(always)]
+    pub(super) fn activation<E: Element>(self, scaled: i32) -> E {
+        E::new((scaled + self.zero_point).max(self.minimum).min(self.maximum))
+    }
+}
+
+/// An int8 activation as an instruction set wants to find it in memory.
+pub(super) trait Element: Copy + Ord + Send + Sync + 'static {
+    /// What is stored in place of 0.
+    const OFFSET: i32;
+
+    /// From a number in the int8 range.
+    fn new(value: i32) -> Self;
+}
+
+impl Element for i16 {
+    const OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn new(value: i32) -> Self {
+        value as i16
+    }
+}
+
+impl Element for u8 {
+    const OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn new(value: i32) -> Self {
+        (value + Self::OFFSET) as u8
+    }
+}
+
+/// An instruction set. A value of the type is the proof that this machine has it.
+pub(super) trait Isa: Copy + Send + Sync + 'static {
+    /// Activations in memory.
+    type Element: Element;
+
+    /// Neighboring products that a lane adds up in one instruction; runs are padded to a multiple.
+    const GROUP: usize;
+    /// Positions of a tile.
+    const POSITIONS: usize;
+    /// Outputs of a tile.
+    const OUTPUTS: usize;
+    /// Outputs that [`single`](Self::single) computes.
+    const SINGLE: usize;
+    /// Products that [`dots`](Self::dots) takes at a time; runs are padded to a multiple.
+    const CHUNK: usize;
+
+    /// The products of `POSITIONS` windows with `OUTPUTS` outputs each, without bias. The windows start at the first of
+    /// `starts`.
+    ///
+    /// `weights` are `(rows, run / GROUP, OUTPUTS, GROUP)`, `sums` `(POSITIONS, OUTPUTS)`.
+    fn tile(self, weights: &[i8], window: Window, input: &[Self::Element], starts: &[usize; DOTS], sums: &mut [i32]);
+
+    /// The products of one window with `SINGLE` outputs. `weights` are `(rows, run / GROUP, SINGLE, GROUP)`.
+    fn single(self, weights: &[i8], window: Window, input: &[Self::Element], start: usize, sums: &mut [i32]);
+
+    /// The products of 16 windows with one output. `weights` are `(rows, run)`.
+    fn dots(self, weights: &[i8], window: Window, input: &[Self::Element], starts: &[usize; DOTS]) -> [i32; DOTS];
+
+    /// Adds biases to sums and rescales them, as `docs/format.md` says, for shifts from 33. As many as a register holds, or a
+    /// multiple.
+    fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8);
+
+    /// [`rescale`](Self::rescale) and [`Clamp::activation`] in one.
+    fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [Self::Element]);
+
+    /// [`Layer::run_with`], compiled for the instruction set.
+    fn run(self, layer: &Layer<Self>, input: &[Self::Element], latents: &[i16], sink: Sink<'_, Self::Element>);
+}

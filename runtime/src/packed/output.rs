@@ -1,0 +1,131 @@
+//! From sums of products to the bytes of the next layer, a code or an image.
+
+use std::vec::Vec;
+
+use super::isa::{Clamp, Element, Isa, Scales};
+use crate::kernels::requantize;
+use crate::layer::Layer;
+
+/// Where a layer writes: the next layer's [`Plane`](super::geometry::Plane), or `(H, W, C)` of codes and pixels.
+pub(super) enum Sink<'a, E> {
+    Activations(&'a mut [E]),
+    Code(&'a mut [i16]),
+    Pixels(&'a mut [u8]),
+}
+
+impl<E> Sink<'_, E> {
+    pub(super) fn reborrow(&mut self) -> Sink<'_, E> {
+        match self {
+            Sink::Activations(to) => Sink::Activations(to),
+            Sink::Code(to) => Sink::Code(to),
+            Sink::Pixels(to) => Sink::Pixels(to),
+        }
+    }
+}
+
+/// What a layer does with its accumulators, all but the numbers of each output.
+pub(super) struct Output {
+    shift: u8,
+    clamp: Clamp,
+    table: Vec<u8>,
+}
+
+/// Most that a rescaled accumulator can be before it is clamped: beyond what any output can hold.
+const LIMIT: i64 = 1 << 30;
+
+impl Output {
+    pub(super) fn new(layer: &Layer<'_>) -> Self {
+        let record = &layer.record;
+        Output {
+            shift: record.shift,
+            clamp: Clamp {
+                zero_point: record.output_zero_point.into(),
+                minimum: record.minimum.into(),
+                maximum: record.maximum.into(),
+            },
+            table: layer.table.to_vec(),
+        }
+    }
+
+    /// Adds biases to sums and rescales them.
+    #[inline(always)]
+    pub(super) fn rescale<I: Isa>(&self, isa: I, sums: &mut [i32], scales: Scales<'_>) {
+        if self.shift >= 33 {
+            return isa.rescale(sums, scales, self.shift);
+        }
+        let Scales { biases, multipliers, negative_multipliers } = scales;
+        let scales = biases.iter().zip(multipliers).zip(negative_multipliers);
+        for (sum, ((bias, positive), negative)) in sums.iter_mut().zip(scales) {
+            let accumulator = sum.wrapping_add(*bias);
+            let multiplier = if accumulator < 0 { *negative } else { *positive };
+            *sum = requantize(accumulator, multiplier, self.shift).clamp(-LIMIT, LIMIT) as i32;
+        }
+    }
+
+    /// Turns sums into outputs, the first `count` of them at elements `at..`.
+    #[inline(always)]
+    pub(super) fn finish<I: Isa>(
+        &self,
+        isa: I,
+        sums: &mut [i32],
+        scales: Scales<'_>,
+        count: usize,
+        at: usize,
+        sink: &mut Sink<'_, I::Element>,
+    ) {
+        if let Sink::Activations(to) = sink
+            && self.shift >= 33
+            && count == sums.len()
+        {
+            return isa.activate(sums, scales, self.shift, self.clamp, &mut to[at..at + count]);
+        }
+        self.rescale(isa, sums, scales);
+        self.write(&sums[..count], at.., sink);
+    }
+
+    /// Writes rescaled sums to elements, one each.
+    #[inline(always)]
+    pub(super) fn write<E: Element>(
+        &self,
+        scaled: &[i32],
+        places: impl IntoIterator<Item = usize>,
+        sink: &mut Sink<'_, E>,
+    ) {
+        let places = places.into_iter().zip(scaled);
+        match sink {
+            Sink::Activations(to) => places.for_each(|(at, scaled)| to[at] = self.clamp.activation(*scaled)),
+            Sink::Code(to) => {
+                places.for_each(|(at, scaled)| to[at] = *scaled.max(&i16::MIN.into()).min(&i16::MAX.into()) as i16);
+            }
+            Sink::Pixels(to) => {
+                let (half, last) = ((self.table.len() / 2) as i32, self.table.len().saturating_sub(1) as i32);
+                places.for_each(|(at, scaled)| to[at] = self.table[(scaled + half).max(0).min(last) as usize]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packed::isa::portable;
+    use std::vec::Vec;
+
+    #[test]
+    fn rescaling_in_32_bits_agrees_with_the_specification() {
+        let mut edges: Vec<i32> = (0..31).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]).collect();
+        edges.extend([i32::MAX, 0x5555_5555, 1_234_567_891]);
+        edges.extend(edges.clone().iter().map(|edge| -edge));
+        for shift in 33..=crate::format::MAX_SHIFT {
+            for accumulator in &edges {
+                for multiplier in &edges {
+                    let mut sums = [*accumulator];
+                    let multipliers = &[*multiplier];
+                    let scales = Scales { biases: &[0], multipliers, negative_multipliers: multipliers };
+                    portable::rescale(&mut sums, scales, shift);
+                    assert_eq!(i64::from(sums[0]), requantize(*accumulator, *multiplier, shift));
+                }
+            }
+        }
+    }
+}
