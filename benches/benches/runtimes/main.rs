@@ -1,11 +1,13 @@
 //! The int8 runtime beside f32 ones, on the same network and picture, in the same process, one thread each:
 //!
-//! - `int8`: `unbraid::Model`
+//! - `int8`: `unbraid::Model`, in place
+//! - `packed-…`: `unbraid::Packed`, for each backend that this machine has
 //! - `tract`: `unbraid::onnx::OnnxAutoencoder`, the exported ONNX files
 //! - `candle`: candle's own convolutions
 //! - `trainer`: candle with the trainer's convolutions
 //!
-//! `load` goes from files to something that can run, `edit` is encode, set one factor, decode.
+//! `load` goes from files to something that can run, `edit` is encode, set one factor, decode, `traversal` decodes ten
+//! latents at eleven values each. `encode-batch` and `decode-batch` take 256 images on all cores.
 //!
 //! The network is `models/sprites-factorvae`; `UNBRAID_MODEL=DIR cargo bench -p unbraid-benches` takes another directory
 //! with `model.int8.safetensors`, both ONNX files and `model.safetensors`.
@@ -19,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use criterion::Criterion;
+use criterion::{Criterion, Throughput};
 use unbraid::onnx::OnnxAutoencoder;
-use unbraid::{Autoencoder, Code, ImageShape, Int8, Model};
+use unbraid::{Autoencoder, Backend, Code, ImageShape, Int8, Model, Packed};
 use unbraid_trainer::data;
 
 const FILES: [&str; 4] = ["model.int8.safetensors", "encoder.onnx", "decoder.onnx", "model.safetensors"];
@@ -41,6 +43,12 @@ impl Runtime {
     {
         let network = Box::new(AnyError(load()?));
         Ok(Runtime { name, load: Box::new(move || load().map(|loaded| drop(black_box(loaded)))), network })
+    }
+
+    /// The whole model rearranged for a backend; a load that is measured reads the file from the disk.
+    fn packed(path: PathBuf, backend: Backend) -> Result<Self> {
+        let name = format!("packed-{backend}").leak();
+        Runtime::new(name, move || Ok(Packed::with_backend(&Model::load(&fs::read(&path)?)?, backend)?))
     }
 
     /// The int8 file's bytes stay where they are, as in flash; a load that is measured reads them from the disk.
@@ -103,6 +111,7 @@ fn main() -> Result<()> {
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
     measure(&mut criterion, &mut runtimes, &picture)?;
+    measure_batches(&mut criterion, &folder.join(FILES[0]), &picture)?;
     criterion.final_summary();
     Ok(())
 }
@@ -110,12 +119,17 @@ fn main() -> Result<()> {
 fn runtimes(folder: &Path) -> Result<Vec<Runtime>> {
     let [encoder, decoder] = ["encoder.onnx", "decoder.onnx"].map(|name| folder.join(name));
     let (for_candle, for_trainer) = (folder.to_owned(), folder.to_owned());
-    Ok(vec![
-        Runtime::int8(folder.join("model.int8.safetensors"))?,
+    let file = folder.join("model.int8.safetensors");
+    let mut runtimes = vec![Runtime::int8(file.clone())?];
+    for backend in Backend::available() {
+        runtimes.push(Runtime::packed(file.clone(), backend)?);
+    }
+    runtimes.extend([
         Runtime::new("tract", move || Ok(OnnxAutoencoder::open(&encoder, &decoder)?))?,
         Runtime::new("candle", move || candle::Network::open(&for_candle))?,
         Runtime::new("trainer", move || trainer::Network::open(&for_trainer))?,
-    ])
+    ]);
+    Ok(runtimes)
 }
 
 fn measure(criterion: &mut Criterion, runtimes: &mut [Runtime], picture: &[u8]) -> Result<()> {
@@ -150,5 +164,41 @@ fn measure(criterion: &mut Criterion, runtimes: &mut [Runtime], picture: &[u8]) 
         group.bench_function(*name, |bencher| bencher.iter(&mut edit));
     }
     group.finish();
+
+    let mut group = criterion.benchmark_group("traversal");
+    for Runtime { name, network, .. } in runtimes.iter_mut() {
+        let code = network.encode(picture)?;
+        let mut traverse = || -> Result<()> {
+            for latent in 0..code.latents() {
+                for step in 0..11u8 {
+                    network.decode(&code.with(latent, f32::from(step) * 0.4 - 2.0)?, &mut pixels)?;
+                    black_box(&pixels);
+                }
+            }
+            Ok(())
+        };
+        traverse()?;
+        group.bench_function(*name, |bencher| bencher.iter(&mut traverse));
+    }
+    group.finish();
+    Ok(())
+}
+
+fn measure_batches(criterion: &mut Criterion, file: &Path, picture: &[u8]) -> Result<()> {
+    const IMAGES: usize = 256;
+    let packed = Packed::new(&Model::load(&fs::read(file)?)?)?;
+    let images = picture.repeat(IMAGES);
+    let codes = packed.encode_batch(&images)?;
+    let all_cores = rayon::ThreadPoolBuilder::new().build()?;
+    let name = format!("packed-{}", packed.backend());
+    for (group, run) in [
+        ("encode-batch", &(|| drop(black_box(packed.encode_batch(&images)))) as &(dyn Fn() + Sync)),
+        ("decode-batch", &|| drop(black_box(packed.decode_batch(&codes)))),
+    ] {
+        let mut group = criterion.benchmark_group(group);
+        group.throughput(Throughput::Elements(IMAGES as u64));
+        group.bench_function(&name, |bencher| all_cores.install(|| bencher.iter(run)));
+        group.finish();
+    }
     Ok(())
 }

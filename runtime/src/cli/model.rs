@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use safetensors::SafeTensors;
-use unbraid::{Autoencoder, Code, Factor, ImageShape, Int8, LoadError, Model};
+use unbraid::{Autoencoder, Code, Factor, ImageShape, Int8, LoadError, Model, Packed, RunError};
 
 /// The useful range of a latent of which nothing is known: two standard deviations of the prior each way.
 const UNKNOWN_RANGE: f32 = 2.0;
@@ -13,11 +13,14 @@ const UNKNOWN_RANGE: f32 = 2.0;
 /// A model and its factors. What they borrow lives as long as the process, which opens one model.
 pub struct Opened {
     network: Network,
+    /// A code of zeros.
+    zeros: Code,
     factors: Vec<Factor<'static>>,
 }
 
 enum Network {
-    Int8(Int8<'static, Vec<u8>>),
+    /// Rearranged for this machine, or in place where that would take too much memory.
+    Int8(Box<dyn Autoencoder<Error = RunError>>),
     #[cfg(feature = "onnx")]
     Onnx(Box<unbraid::onnx::OnnxAutoencoder>),
 }
@@ -29,8 +32,11 @@ impl Opened {
             return open_folder(path);
         }
         let (_, model) = load(path)?;
-        let arena = arena(&model).with_context(|| path.display().to_string())?;
-        Ok(Opened { network: Network::Int8(Int8::new(model, arena)?), factors: model.factors().collect() })
+        let int8: Box<dyn Autoencoder<Error = RunError>> = match Packed::new(&model) {
+            Ok(packed) => Box::new(packed),
+            Err(_) => Box::new(Int8::new(model, arena(&model).with_context(|| path.display().to_string())?)?),
+        };
+        Ok(Opened { network: Network::Int8(int8), zeros: Code::new(&model), factors: model.factors().collect() })
     }
 
     /// The named latents, the most important first.
@@ -83,12 +89,7 @@ impl Opened {
 
     /// A neutral code: every factor at its center, the other latents at 0.
     pub fn center(&self) -> Result<Code> {
-        let zeros = match &self.network {
-            Network::Int8(int8) => Code::new(int8.model()),
-            #[cfg(feature = "onnx")]
-            Network::Onnx(onnx) => onnx.zeros(),
-        };
-        self.factors.iter().try_fold(zeros, |code, factor| Ok(code.with(factor, factor.center)?))
+        self.factors.iter().try_fold(self.zeros, |code, factor| Ok(code.with(factor, factor.center)?))
     }
 
     /// [`Autoencoder::decode`] into new pixels, `(H, W, C)`.
@@ -183,7 +184,8 @@ fn open_folder(path: &Path) -> Result<Opened> {
 
     let onnx = OnnxAutoencoder::open(&path.join("encoder.onnx"), &path.join("decoder.onnx"))?;
     let factors = super::onnx_factors::read(&path.join("config.json"), onnx.latents())?;
-    Ok(Opened { network: Network::Onnx(Box::new(onnx)), factors })
+    let zeros = onnx.zeros();
+    Ok(Opened { network: Network::Onnx(Box::new(onnx)), zeros, factors })
 }
 
 #[cfg(not(feature = "onnx"))]

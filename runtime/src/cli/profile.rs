@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
-use unbraid::{Code, Model, Probe, Profile};
+use unbraid::{Backend, Code, Model, Packed, Probe, Profile};
 
 use super::files::{check_output, write};
 use super::layers::{Description, times};
@@ -23,10 +23,14 @@ pub struct Args {
     /// Runs to take medians over
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// What to measure: `in-place`, as devices run the model, or one of the backends for vector units; without it the
+    /// fastest of these, which is what the other commands use
+    #[arg(long, value_name = "NAME", value_parser = Engine::parse)]
+    backend: Option<Engine>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write each row of each layer of one run as a Chrome trace, for chrome://tracing or ui.perfetto.dev
+    /// Write each layer of one run, in place each row of each layer, as a Chrome trace, for chrome://tracing or ui.perfetto.dev
     #[arg(long, value_name = "JSON")]
     trace: Option<PathBuf>,
     /// Replace an existing trace
@@ -34,9 +38,40 @@ pub struct Args {
     force: bool,
 }
 
+/// How a model is run.
+#[derive(Clone, Copy)]
+enum Engine {
+    InPlace,
+    Packed(Backend),
+}
+
+impl Engine {
+    const IN_PLACE: &str = "in-place";
+
+    fn parse(name: &str) -> Result<Self, String> {
+        if name == Self::IN_PLACE {
+            return Ok(Engine::InPlace);
+        }
+        let names = || [Self::IN_PLACE].into_iter().chain(Backend::available().map(Backend::name)).collect::<Vec<_>>();
+        match name.parse::<Backend>() {
+            Ok(backend) if backend.is_available() => Ok(Engine::Packed(backend)),
+            Ok(_) => Err(format!("this machine does not have it; it has {}", names().join(", "))),
+            Err(_) => Err(format!("there is no such backend; this machine has {}", names().join(", "))),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Engine::InPlace => Self::IN_PLACE,
+            Engine::Packed(backend) => backend.name(),
+        }
+    }
+}
+
 /// Medians over runs, on one thread.
 #[derive(Serialize)]
 struct Report {
+    backend: &'static str,
     runs: u32,
     encode: Option<Measured>,
     decode: Option<Measured>,
@@ -49,7 +84,9 @@ struct Measured {
     nanoseconds: u64,
     macs: u64,
     macs_per_nanosecond: f64,
-    arena_bytes: usize,
+    /// In place only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arena_bytes: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -67,8 +104,10 @@ pub fn run(args: &Args) -> Result<String> {
         check_output(path, args.force)?;
     }
     let (_, model) = load(&args.model)?;
-    let mut bench = Bench::new(&model)?;
+    let engine = args.backend.unwrap_or(Engine::Packed(Backend::best()));
+    let mut bench = Bench::new(&model, engine)?;
     let report = Report {
+        backend: engine.name(),
         runs: args.runs,
         encode: model.has_encoder().then(|| bench.measure(Direction::Encode, args.runs)).transpose()?,
         decode: model.has_decoder().then(|| bench.measure(Direction::Decode, args.runs)).transpose()?,
@@ -91,15 +130,25 @@ enum Direction {
 /// A model with something to work on. What the numbers are does not matter: the kernels do not branch on them.
 struct Bench<'a> {
     model: &'a Model<'static>,
-    arena: Vec<u8>,
+    memory: Memory,
     pixels: Vec<u8>,
+    decoded: Vec<u8>,
     code: Code,
 }
 
+enum Memory {
+    Arena(Vec<u8>),
+    Packed(Box<Packed>),
+}
+
 impl<'a> Bench<'a> {
-    fn new(model: &'a Model<'static>) -> Result<Self> {
-        let pixels = (0..model.image().len()).map(|index| index as u8).collect();
-        Ok(Bench { model, arena: arena(model)?, pixels, code: Code::new(model) })
+    fn new(model: &'a Model<'static>, engine: Engine) -> Result<Self> {
+        let pixels: Vec<u8> = (0..model.image().len()).map(|index| index as u8).collect();
+        let memory = match engine {
+            Engine::InPlace => Memory::Arena(arena(model)?),
+            Engine::Packed(backend) => Memory::Packed(Box::new(Packed::with_backend(model, backend)?)),
+        };
+        Ok(Bench { model, memory, decoded: vec![0; pixels.len()], pixels, code: Code::new(model) })
     }
 
     fn layers(&self, direction: Direction) -> Vec<Description> {
@@ -111,14 +160,22 @@ impl<'a> Bench<'a> {
     }
 
     fn once(&mut self, direction: Direction, probe: &mut impl Probe) -> Result<()> {
-        match direction {
-            Direction::Encode => {
-                black_box(self.model.encode_profiled(&self.pixels, &mut self.arena, probe)?);
+        let Bench { model, memory, pixels, decoded, code } = self;
+        match (memory, direction) {
+            (Memory::Arena(arena), Direction::Encode) => {
+                black_box(model.encode_profiled(pixels, arena, probe)?);
             }
-            Direction::Decode => {
-                self.model.decode_profiled(&self.code, &mut self.arena, probe, |_, row| {
+            (Memory::Arena(arena), Direction::Decode) => {
+                model.decode_profiled(code, arena, probe, |_, row| {
                     black_box(row);
                 })?;
+            }
+            (Memory::Packed(packed), Direction::Encode) => {
+                black_box(packed.encode_profiled(pixels, probe)?);
+            }
+            (Memory::Packed(packed), Direction::Decode) => {
+                packed.decode_profiled(code, decoded, probe)?;
+                black_box(decoded);
             }
         }
         Ok(())
@@ -161,9 +218,10 @@ impl<'a> Bench<'a> {
             nanoseconds,
             macs,
             macs_per_nanosecond: rate(macs, nanoseconds),
-            arena_bytes: match direction {
-                Direction::Encode => self.model.encode_arena_bytes(),
-                Direction::Decode => self.model.decode_arena_bytes(),
+            arena_bytes: match (&self.memory, direction) {
+                (Memory::Packed(_), _) => None,
+                (Memory::Arena(_), Direction::Encode) => Some(self.model.encode_arena_bytes()),
+                (Memory::Arena(_), Direction::Decode) => Some(self.model.decode_arena_bytes()),
             },
         })
     }
@@ -195,7 +253,7 @@ fn rate(macs: u64, nanoseconds: u64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "medians over {} runs, one thread", self.runs)?;
+        writeln!(f, "{}, medians over {} runs, one thread", self.backend, self.runs)?;
         for (name, measured) in [("encode", &self.encode), ("decode", &self.decode)] {
             if let Some(measured) = measured {
                 write!(f, "\n{name}\n{measured}")?;
@@ -221,7 +279,11 @@ impl fmt::Display for Measured {
         }
         let macs_per_nanosecond = format!("{:.2}", self.macs_per_nanosecond);
         table.row([&"", &"total", &"", &grouped(self.macs), &micros(self.nanoseconds), &"", &macs_per_nanosecond]);
-        writeln!(f, "{table}  {} bytes of arena", grouped(self.arena_bytes as u64))
+        write!(f, "{table}")?;
+        match self.arena_bytes {
+            Some(bytes) => writeln!(f, "  {} bytes of arena", grouped(bytes as u64)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -105,6 +105,11 @@ impl Packed {
         })
     }
 
+    /// A code of zeros, for this model.
+    pub fn zeros(&self) -> Code {
+        self.zeros
+    }
+
     /// The backend that it was rearranged for.
     pub fn backend(&self) -> Backend {
         self.backend

@@ -8,6 +8,7 @@ mod refusals;
 
 use image::DynamicImage;
 use serde_json::Value;
+use unbraid::Backend;
 use unbraid::writer::FileSpec;
 
 use bench::Bench;
@@ -165,21 +166,30 @@ fn profile_measures_each_layer() {
         "{text}"
     );
 
-    let report: Value =
-        serde_json::from_str(&bench.run("profile model --runs 3 --json --trace trace.json").quiet()).unwrap();
-    for (direction, count) in [("encode", model.encoder_layers().len()), ("decode", model.decoder_layers().len())] {
-        let layers = report[direction]["layers"].as_array().unwrap();
-        assert_eq!(layers.len(), count);
-        let shares: f64 = layers.iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
-        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
-        assert!(report[direction]["nanoseconds"].as_u64().unwrap() > 0);
+    let layers = || model.encoder_layers().chain(model.decoder_layers());
+    let (rows, count) = (layers().map(|layer| layer.output().height).sum(), layers().count());
+    // The fastest backend runs layer by layer, the model in place row by row.
+    for (options, backend, spans, arena) in [
+        ("", Backend::best().name(), count, Value::Null),
+        ("--backend portable", "portable", count, Value::Null),
+        ("--backend in-place", "in-place", rows, model.encode_arena_bytes().into()),
+    ] {
+        let report = bench.run(&format!("profile model --runs 3 --json --trace trace.json --force {options}")).quiet();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((&report["backend"], &report["encode"]["arena_bytes"]), (&backend.into(), &arena));
+        for (direction, count) in [("encode", model.encoder_layers().len()), ("decode", model.decoder_layers().len())] {
+            let layers = report[direction]["layers"].as_array().unwrap();
+            assert_eq!(layers.len(), count);
+            let shares: f64 = layers.iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
+            assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+            assert!(report[direction]["nanoseconds"].as_u64().unwrap() > 0);
+        }
+        let trace = bench.json("trace.json");
+        let events = trace["traceEvents"].as_array().unwrap();
+        assert_eq!(events.iter().filter(|event| event["ph"] == "X").count(), spans);
+        assert!(events.iter().all(|event| event["pid"] == 1 || event["pid"] == 2));
     }
-    let trace = bench.json("trace.json");
-    let events = trace["traceEvents"].as_array().unwrap();
-    // A span for each row of each layer.
-    let rows: usize = model.encoder_layers().chain(model.decoder_layers()).map(|layer| layer.output().height).sum();
-    assert_eq!(events.iter().filter(|event| event["ph"] == "X").count(), rows);
-    assert!(events.iter().all(|event| event["pid"] == 1 || event["pid"] == 2));
+    bench.refuses("profile model --backend mmx", 2, &["there is no such backend; this machine has in-place, portable"]);
     bench.refuses("profile model --trace trace.json", 1, &["trace.json: exists already"]);
     bench.refuses("profile model --runs 0", 2, &["--runs"]);
 }

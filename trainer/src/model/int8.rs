@@ -1,17 +1,18 @@
 //! An int8 model, run by the very runtime that devices run.
 
+use std::sync::Arc;
 use std::{fs, path::Path};
 
-use rayon::prelude::*;
-use unbraid::Code;
+use unbraid::{Code, Packed};
 
 use super::{Autoencoder, Factor, ImageShape, Posterior, f32::whole};
 use crate::{Error, Result};
 
-/// The bytes of a checked model file.
+/// The bytes of a checked model file, and its networks as this machine's vector units want them.
 #[derive(Debug, Clone)]
 pub struct Int8Model {
     bytes: Vec<u8>,
+    packed: Arc<Packed>,
     image: ImageShape,
     latents: usize,
 }
@@ -20,7 +21,7 @@ impl Int8Model {
     /// Checks the bytes of a model file; `path` is for messages.
     ///
     /// # Errors
-    /// The runtime refuses them, or a network is missing.
+    /// The runtime refuses them, a network is missing, or whole images of all layers would take too much memory.
     pub fn new(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let refused = |reason: String| Error::Runtime { path: path.into(), reason };
         let expected = "expected an int8 file, whole, as `unbraid quantize` writes it";
@@ -30,7 +31,8 @@ impl Int8Model {
         }
         let unbraid::ImageShape { height, width, channels } = model.image();
         let (image, latents) = (ImageShape { channels, height, width }, model.latents());
-        Ok(Self { bytes, image, latents })
+        let packed = Arc::new(Packed::new(&model).map_err(|e| refused(e.to_string()))?);
+        Ok(Self { bytes, packed, image, latents })
     }
 
     /// Reads and checks a model file.
@@ -91,12 +93,7 @@ impl Autoencoder for Int8Model {
 
     fn encode(&self, images: &[u8]) -> Result<Posterior> {
         whole(images.len(), self.image.size(), "image bytes")?;
-        let model = self.model()?;
-        let codes: Vec<Code> = images
-            .par_chunks(self.image.size())
-            .map_init(|| vec![0; model.encode_arena_bytes()], |arena, image| model.encode(image, arena))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(refused_later)?;
+        let codes = self.packed.encode_batch(images).map_err(refused_later)?;
         let values = |read: fn(&Code, usize) -> f32| {
             codes.iter().flat_map(|code| (0..self.latents).map(move |latent| read(code, latent))).collect()
         };
@@ -107,19 +104,15 @@ impl Autoencoder for Int8Model {
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
-        let n = whole(latents.len(), self.latents, "latent values")?;
-        let model = self.model()?;
-        let mut images = vec![0; n * self.image.size()];
-        images.par_chunks_mut(self.image.size()).zip(latents.par_chunks(self.latents)).try_for_each_init(
-            || vec![0; model.decode_arena_bytes()],
-            |arena, (image, latents)| {
-                let mut code = Code::new(&model);
-                for (latent, &value) in latents.iter().enumerate() {
-                    code.set(latent, value).map_err(refused_later)?;
-                }
-                model.decode_into(&code, arena, image).map_err(refused_later)
-            },
-        )?;
-        Ok(images)
+        whole(latents.len(), self.latents, "latent values")?;
+        let code = |latents: &[f32]| -> Result<Code> {
+            let mut code = self.packed.zeros();
+            for (latent, &value) in latents.iter().enumerate() {
+                code.set(latent, value).map_err(refused_later)?;
+            }
+            Ok(code)
+        };
+        let codes: Vec<Code> = latents.chunks(self.latents).map(code).collect::<Result<_>>()?;
+        self.packed.decode_batch(&codes).map_err(refused_later)
     }
 }
