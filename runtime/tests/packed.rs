@@ -101,6 +101,14 @@ fn wrong_buffers_are_refused() {
     assert_eq!(packed.decode_batch(&[code, other]), Err(RunError::Latents { expected, found }));
 }
 
+/// Runs on processors that are emulated name the backend that they are there for.
+#[test]
+fn expected_backend_is_the_best() {
+    if let Ok(expected) = std::env::var("UNBRAID_EXPECT_BACKEND") {
+        assert_eq!(Backend::best().name(), expected);
+    }
+}
+
 #[test]
 fn names_are_read_back() {
     for backend in Backend::ALL {
@@ -112,5 +120,8 @@ fn names_are_read_back() {
         }
     }
     let error = "mmx".parse::<Backend>().unwrap_err();
-    assert_eq!(error.to_string(), "no backend \"mmx\"; there are portable, avx2, avx512-vnni");
+    assert_eq!(
+        error.to_string(),
+        "no backend \"mmx\"; there are portable, wasm-simd128, avx2, neon-dotprod, avx512-vnni"
+    );
 }

@@ -5,6 +5,10 @@ use core::str::FromStr;
 use std::boxed::Box;
 use std::string::{String, ToString};
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::isa::neon::Neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::isa::simd128::Simd128;
 use super::isa::{Isa, portable::Portable};
 #[cfg(target_arch = "x86_64")]
 use super::isa::{avx2::Avx2, avx512::Avx512};
@@ -18,21 +22,28 @@ use crate::model::Model;
 pub enum Backend {
     /// Plain loops; everywhere.
     Portable,
+    /// WebAssembly that was compiled for 128-bit SIMD, `-C target-feature=+simd128`.
+    WasmSimd128,
     /// x86-64 with AVX2.
     Avx2,
+    /// AArch64 with NEON's dot products.
+    NeonDotprod,
     /// x86-64 with AVX-512 VNNI.
     Avx512Vnni,
 }
 
 impl Backend {
     /// All of them, the fastest last.
-    pub const ALL: [Backend; 3] = [Backend::Portable, Backend::Avx2, Backend::Avx512Vnni];
+    pub const ALL: [Backend; 5] =
+        [Backend::Portable, Backend::WasmSimd128, Backend::Avx2, Backend::NeonDotprod, Backend::Avx512Vnni];
 
-    /// The name used on the command line: `portable`, `avx2`, `avx512-vnni`.
+    /// The name used on the command line: `portable`, `wasm-simd128`, `avx2`, `neon-dotprod`, `avx512-vnni`.
     pub const fn name(self) -> &'static str {
         match self {
             Backend::Portable => "portable",
+            Backend::WasmSimd128 => "wasm-simd128",
             Backend::Avx2 => "avx2",
+            Backend::NeonDotprod => "neon-dotprod",
             Backend::Avx512Vnni => "avx512-vnni",
         }
     }
@@ -51,12 +62,16 @@ impl Backend {
     pub fn is_available(self) -> bool {
         match self {
             Backend::Portable => true,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Backend::WasmSimd128 => true,
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Backend::NeonDotprod => Neon::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512Vnni => Avx512::detect().is_some(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Backend::Avx2 | Backend::Avx512Vnni => false,
+            // Those of other processors.
+            _ => false,
         }
     }
 
@@ -64,12 +79,15 @@ impl Backend {
     pub(super) fn worker(self, model: &Model<'_>) -> Result<Box<dyn Worker>, PackError> {
         match self {
             Backend::Portable => worker(Some(Portable), self, model),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Backend::WasmSimd128 => worker(Some(Simd128), self, model),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Backend::NeonDotprod => worker(Neon::detect(), self, model),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 => worker(Avx2::detect(), self, model),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512Vnni => worker(Avx512::detect(), self, model),
-            #[cfg(not(target_arch = "x86_64"))]
-            Backend::Avx2 | Backend::Avx512Vnni => Err(PackError::Unavailable { backend: self }),
+            _ => Err(PackError::Unavailable { backend: self }),
         }
     }
 }

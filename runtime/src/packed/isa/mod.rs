@@ -6,7 +6,11 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+pub(super) mod neon;
 pub(super) mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) mod simd128;
 
 use super::layer::Layer;
 use super::output::Sink;
@@ -69,6 +73,15 @@ impl Element for i16 {
     #[inline(always)]
     fn new(value: i32) -> Self {
         value as i16
+    }
+}
+
+impl Element for i8 {
+    const OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn new(value: i32) -> Self {
+        value as i8
     }
 }
 
