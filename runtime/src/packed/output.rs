@@ -104,28 +104,3 @@ impl Output {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::packed::isa::portable;
-    use std::vec::Vec;
-
-    #[test]
-    fn rescaling_in_32_bits_agrees_with_the_specification() {
-        let mut edges: Vec<i32> = (0..31).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]).collect();
-        edges.extend([i32::MAX, 0x5555_5555, 1_234_567_891]);
-        edges.extend(edges.clone().iter().map(|edge| -edge));
-        for shift in 33..=crate::format::MAX_SHIFT {
-            for accumulator in &edges {
-                for multiplier in &edges {
-                    let mut sums = [*accumulator];
-                    let multipliers = &[*multiplier];
-                    let scales = Scales { biases: &[0], multipliers, negative_multipliers: multipliers };
-                    portable::rescale(&mut sums, scales, shift);
-                    assert_eq!(i64::from(sums[0]), requantize(*accumulator, *multiplier, shift));
-                }
-            }
-        }
-    }
-}

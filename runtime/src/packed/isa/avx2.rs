@@ -169,7 +169,7 @@ fn dots(weights: &[i8], window: Window, input: &[i16], starts: &[usize; DOTS]) -
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(registers(scales)) {
+    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(scales.registers()) {
         let scaled = scaled(sums, scales, shift);
         // SAFETY: 8 int32 are as wide as a register.
         unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), scaled) };
@@ -182,21 +182,13 @@ fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
 fn activate(sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [i16]) {
     let [zero_point, minimum, maximum] =
         [clamp.zero_point, clamp.minimum, clamp.maximum].map(|value| _mm256_set1_epi32(value));
-    for ((sums, to), scales) in sums.as_chunks().0.iter().zip(to.as_chunks_mut::<LANES>().0).zip(registers(scales)) {
+    for ((sums, to), scales) in sums.as_chunks().0.iter().zip(to.as_chunks_mut::<LANES>().0).zip(scales.registers()) {
         let shifted = _mm256_add_epi32(scaled(sums, scales, shift), zero_point);
         let clamped = _mm256_min_epi32(_mm256_max_epi32(shifted, minimum), maximum);
         let narrow = _mm_packs_epi32(_mm256_castsi256_si128(clamped), _mm256_extracti128_si256::<1>(clamped));
         // SAFETY: `to` are 8 int16, 16 bytes.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), narrow) };
     }
-}
-
-/// Biases, multipliers and those for negative accumulators, a register each.
-#[inline(always)]
-fn registers<'a>(scales: Scales<'a>) -> impl Iterator<Item = [&'a [i32; LANES]; 3]> {
-    let Scales { biases, multipliers, negative_multipliers } = scales;
-    let [biases, multipliers, negative] = [biases, multipliers, negative_multipliers].map(|words| words.as_chunks().0);
-    biases.iter().zip(multipliers).zip(negative).map(|((bias, positive), negative)| [bias, positive, negative])
 }
 
 /// 8 rescaled sums.

@@ -180,7 +180,7 @@ fn dots(weights: &[i8], window: Window, input: &[u8], starts: &[usize; DOTS]) ->
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(registers(scales)) {
+    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(scales.registers()) {
         let scaled = scaled(sums, scales, shift);
         // SAFETY: 16 int32 are as wide as a register.
         unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), scaled) };
@@ -193,20 +193,12 @@ fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
 fn activate(sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [u8]) {
     let [zero_point, minimum, maximum] =
         [clamp.zero_point, clamp.minimum, clamp.maximum].map(|value| _mm512_set1_epi32(value + u8::OFFSET));
-    for ((sums, to), scales) in sums.as_chunks().0.iter().zip(to.as_chunks_mut::<LANES>().0).zip(registers(scales)) {
+    for ((sums, to), scales) in sums.as_chunks().0.iter().zip(to.as_chunks_mut::<LANES>().0).zip(scales.registers()) {
         let shifted = _mm512_add_epi32(scaled(sums, scales, shift), zero_point);
         let bytes = _mm512_cvtepi32_epi8(_mm512_min_epi32(_mm512_max_epi32(shifted, minimum), maximum));
         // SAFETY: `to` are 16 bytes.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) };
     }
-}
-
-/// Biases, multipliers and those for negative accumulators, a register each.
-#[inline(always)]
-fn registers<'a>(scales: Scales<'a>) -> impl Iterator<Item = [&'a [i32; LANES]; 3]> {
-    let Scales { biases, multipliers, negative_multipliers } = scales;
-    let [biases, multipliers, negative] = [biases, multipliers, negative_multipliers].map(|words| words.as_chunks().0);
-    biases.iter().zip(multipliers).zip(negative).map(|((bias, positive), negative)| [bias, positive, negative])
 }
 
 /// 16 rescaled sums.

@@ -42,6 +42,16 @@ pub(super) struct Scales<'a> {
     pub(super) negative_multipliers: &'a [i32],
 }
 
+impl<'a> Scales<'a> {
+    /// Biases, multipliers and those for negative accumulators, a register of `LANES` each.
+    #[inline(always)]
+    fn registers<const LANES: usize>(self) -> impl Iterator<Item = [&'a [i32; LANES]; 3]> {
+        let [biases, multipliers, negative] =
+            [self.biases, self.multipliers, self.negative_multipliers].map(|words| words.as_chunks().0);
+        biases.iter().zip(multipliers).zip(negative).map(|((bias, positive), negative)| [bias, positive, negative])
+    }
+}
+
 /// The zero point and the range of activations.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clamp {
@@ -131,4 +141,65 @@ pub(super) trait Isa: Copy + Send + Sync + 'static {
 
     /// [`Layer::run_with`], compiled for the instruction set.
     fn run(self, layer: &Layer<Self>, input: &[Self::Element], latents: &[i16], sink: Sink<'_, Self::Element>);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::MAX_SHIFT;
+    use crate::kernels::requantize;
+
+    /// Powers of two and their neighbors, and what bits of all kinds make.
+    fn edges() -> Vec<i32> {
+        let mut edges: Vec<i32> = (0..31).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]).collect();
+        edges.extend([i32::MAX, 0x5555_5555, 1_234_567_891]);
+        edges.extend(edges.clone().iter().map(|edge| -edge));
+        edges
+    }
+
+    fn check<I: Isa>(isa: I) {
+        const BIAS: i32 = 77;
+        let clamp = Clamp { zero_point: -7, minimum: -100, maximum: 101 };
+        let accumulators = edges();
+        assert_eq!(accumulators.len() % 64, 0, "whole registers");
+        let sums: Vec<i32> = accumulators.iter().map(|accumulator| accumulator.wrapping_sub(BIAS)).collect();
+        let all = |number: i32| vec![number; accumulators.len()];
+        let biases = all(BIAS);
+        for shift in 33..=MAX_SHIFT {
+            for positive in &accumulators {
+                let negative = positive / 3;
+                let expected = accumulators.iter().map(|accumulator| {
+                    requantize(*accumulator, if *accumulator < 0 { negative } else { *positive }, shift)
+                });
+                let (multipliers, negative_multipliers) = (all(*positive), all(negative));
+                let scales =
+                    Scales { biases: &biases, multipliers: &multipliers, negative_multipliers: &negative_multipliers };
+                let mut rescaled = sums.clone();
+                isa.rescale(&mut rescaled, scales, shift);
+                assert!(rescaled.iter().map(|sum| i64::from(*sum)).eq(expected.clone()), "{positive} >> {shift}");
+
+                let mut activations = vec![I::Element::new(0); accumulators.len()];
+                isa.activate(&mut sums.clone(), scales, shift, clamp, &mut activations);
+                let expected = expected.map(|scaled| clamp.activation(scaled as i32));
+                assert!(activations.into_iter().eq(expected), "{positive} >> {shift}, clamped");
+            }
+        }
+    }
+
+    #[test]
+    fn rescaling_in_32_bits_agrees_with_the_specification() {
+        check(portable::Portable);
+        #[cfg(target_arch = "x86_64")]
+        {
+            avx2::Avx2::detect().map(check);
+            avx512::Avx512::detect().map(check);
+        }
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        neon::Neon::detect().map(check);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        check(simd128::Simd128);
+    }
 }

@@ -216,7 +216,7 @@ fn dots(weights: &[i8], window: Window, input: &[i8], starts: &[usize; DOTS]) ->
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(registers(scales)) {
+    for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(scales.registers()) {
         let scaled = scaled(sums, scales, shift);
         // SAFETY: 4 int32 are as wide as a register.
         unsafe { vst1q_s32(sums.as_mut_ptr(), scaled) };
@@ -231,7 +231,7 @@ fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
 fn activate(sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [i8]) {
     let [zero_point, minimum, maximum] =
         [clamp.zero_point, clamp.minimum, clamp.maximum].map(|value| vdupq_n_s16(value as i16));
-    let mut sums = sums.as_chunks().0.iter().zip(registers(scales)).map(|(sums, scales)| scaled(sums, scales, shift));
+    let mut sums = sums.as_chunks().0.iter().zip(scales.registers()).map(|(sums, scales)| scaled(sums, scales, shift));
     for to in to.as_chunks_mut::<{ 2 * LANES }>().0 {
         let (Some(low), Some(high)) = (sums.next(), sums.next()) else { return };
         let shifted = vqaddq_s16(vcombine_s16(vqmovn_s32(low), vqmovn_s32(high)), zero_point);
@@ -239,14 +239,6 @@ fn activate(sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &
         // SAFETY: `to` are 8 bytes, as wide as half a register.
         unsafe { vst1_s8(to.as_mut_ptr(), vmovn_s16(clamped)) };
     }
-}
-
-/// Biases, multipliers and those for negative accumulators, a register each.
-#[inline(always)]
-fn registers<'a>(scales: Scales<'a>) -> impl Iterator<Item = [&'a [i32; LANES]; 3]> {
-    let Scales { biases, multipliers, negative_multipliers } = scales;
-    let [biases, multipliers, negative] = [biases, multipliers, negative_multipliers].map(|words| words.as_chunks().0);
-    biases.iter().zip(multipliers).zip(negative).map(|((bias, positive), negative)| [bias, positive, negative])
 }
 
 /// 4 rescaled sums.

@@ -85,7 +85,7 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-        for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(vectors(scales)) {
+        for (sums, scales) in sums.as_chunks_mut().0.iter_mut().zip(scales.registers()) {
             store(sums, scaled(sums, scales, shift));
         }
     }
@@ -95,7 +95,8 @@ impl Isa for Simd128 {
     fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [i16]) {
         let [zero_point, minimum, maximum] =
             [clamp.zero_point, clamp.minimum, clamp.maximum].map(|value| i16x8_splat(value as i16));
-        let mut sums = sums.as_chunks().0.iter().zip(vectors(scales)).map(|(sums, scales)| scaled(sums, scales, shift));
+        let mut sums =
+            sums.as_chunks().0.iter().zip(scales.registers()).map(|(sums, scales)| scaled(sums, scales, shift));
         for to in to.as_chunks_mut::<{ 2 * LANES }>().0 {
             let (Some(low), Some(high)) = (sums.next(), sums.next()) else { return };
             let shifted = i16x8_add_sat(i16x8_narrow_i32x4(low, high), zero_point);
@@ -153,14 +154,6 @@ fn products<const VECTORS: usize, const POSITIONS: usize>(
 #[inline(always)]
 fn add_pairs(a: v128, b: v128) -> v128 {
     i32x4_add(i32x4_shuffle::<0, 2, 4, 6>(a, b), i32x4_shuffle::<1, 3, 5, 7>(a, b))
-}
-
-/// Biases, multipliers and those for negative accumulators, a vector each.
-#[inline(always)]
-fn vectors<'a>(scales: Scales<'a>) -> impl Iterator<Item = [&'a [i32; LANES]; 3]> {
-    let Scales { biases, multipliers, negative_multipliers } = scales;
-    let [biases, multipliers, negative] = [biases, multipliers, negative_multipliers].map(|words| words.as_chunks().0);
-    biases.iter().zip(multipliers).zip(negative).map(|((bias, positive), negative)| [bias, positive, negative])
 }
 
 /// 4 rescaled sums, as by [`portable::rescale`](super::portable::rescale).
