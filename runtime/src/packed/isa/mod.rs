@@ -160,7 +160,8 @@ mod tests {
         edges
     }
 
-    fn check<I: Isa>(isa: I) {
+    fn check<I: Isa>(isa: Option<I>) {
+        let Some(isa) = isa else { return };
         const BIAS: i32 = 77;
         let clamp = Clamp { zero_point: -7, minimum: -100, maximum: 101 };
         let accumulators = edges();
@@ -191,15 +192,15 @@ mod tests {
 
     #[test]
     fn rescaling_in_32_bits_agrees_with_the_specification() {
-        check(portable::Portable);
+        check(Some(portable::Portable));
         #[cfg(target_arch = "x86_64")]
         {
-            avx2::Avx2::detect().map(check);
-            avx512::Avx512::detect().map(check);
+            check(avx2::Avx2::detect());
+            check(avx512::Avx512::detect());
         }
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-        neon::Neon::detect().map(check);
+        check(neon::Neon::detect());
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        check(simd128::Simd128);
+        check(Some(simd128::Simd128));
     }
 }

@@ -5,18 +5,17 @@
 //! cell:
 //!
 //! ```text
-//!                         weights of 4 outputs x 4 products, two registers
-//!                         +----------------+----------------+
-//!   position 0, 16 inputs | 4 accumulators | 4 accumulators |
-//!      (4 of them a step) +----------------+----------------+
-//!   position 1            |                |                |
+//!                         weights of 4 outputs x 4 products, four registers
+//!                         +----------------+----------------+----------------+----------------+
+//!   position 0, 16 inputs | 4 accumulators | 4 accumulators | 4 accumulators | 4 accumulators |
+//!      (4 of them a step) +----------------+----------------+----------------+----------------+
 //!      ...
-//!   position 7            |                |                |
-//!                         +----------------+----------------+
+//!   position 3            |                |                |                |                |
+//!                         +----------------+----------------+----------------+----------------+
 //! ```
 //!
-//! Eight loads of inputs and eight of weights feed 64 `sdot`: 1,024 multiply-adds; 16 registers of accumulators, 8 of inputs
-//! and 2 of weights are in use out of 32.
+//! Four loads of inputs and sixteen of weights, eight instructions as they come in pairs, feed 64 `sdot`: 1,024
+//! multiply-adds. Of 32 registers, 16 hold accumulators, 4 inputs and 4 weights.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;
@@ -48,15 +47,15 @@ impl Isa for Neon {
     type Element = i8;
 
     const GROUP: usize = GROUP;
-    const POSITIONS: usize = 8;
-    const OUTPUTS: usize = 2 * LANES;
+    const POSITIONS: usize = 4;
+    const OUTPUTS: usize = 4 * LANES;
     const SINGLE: usize = 8 * LANES;
     const CHUNK: usize = BYTES;
 
     #[inline(always)]
     fn tile(self, weights: &[i8], window: Window, input: &[i8], starts: &[usize; DOTS], sums: &mut [i32]) {
         // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<2, { Neon::POSITIONS }>(weights, window, input, starts, sums) }
+        unsafe { products::<4, { Neon::POSITIONS }>(weights, window, input, starts, sums) }
     }
 
     #[inline(always)]
