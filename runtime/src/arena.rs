@@ -1,6 +1,5 @@
 //! Working memory, sized by the model.
 
-use crate::format::wide;
 use crate::plan;
 
 /// `N` bytes of working memory.
@@ -56,7 +55,6 @@ pub const fn checked_arena_bytes(file: &[u8]) -> Option<usize> {
 }
 
 /// `bytes` as the size of an object: at most `isize::MAX`.
-#[expect(clippy::as_conversions, reason = "within the target's range when it happens")]
-pub(crate) const fn addressable(bytes: u64) -> Option<usize> {
-    if bytes <= wide(isize::MAX.unsigned_abs()) { Some(bytes as usize) } else { None }
+pub(crate) const fn addressable(bytes: usize) -> Option<usize> {
+    if bytes <= isize::MAX.unsigned_abs() { Some(bytes) } else { None }
 }

@@ -3,43 +3,307 @@
 use core::str;
 
 use crate::error::{Expected, LoadError, Place};
-use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, MAX_NAME_BYTES, factor, kind, layer, output, wide};
+use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, MAX_NAME_BYTES, RecordBytes, factor, kind, layer, output, wide};
 use crate::layer::{Layer, Sizes};
 use crate::plan::{Record, WORD_BYTES};
 
 /// Largest magnitude of an accumulator.
-const ACCUMULATOR_MAX: u64 = 0x7fff_ffff;
-/// Largest magnitude of an int8 weight.
-const WEIGHT_MAX: u64 = 128;
-/// Largest magnitude of an int8 activation after subtracting a zero point.
-const ACTIVATION_MAX: u64 = 255;
-/// Largest magnitude of an int16 latent.
-const LATENT_MAX: u64 = 32768;
+const ACCUMULATOR_MAX: u32 = 0x7fff_ffff;
+/// Largest magnitude of a product of an int8 weight and an int8 activation after subtracting a zero point.
+const ACTIVATION_PRODUCT_MAX: u32 = 128 * 255;
+/// Largest magnitude of a product of an int8 weight and an int16 latent.
+const LATENT_PRODUCT_MAX: u32 = 128 * 32768;
 
-/// Refuses `found` unless it is allowed.
-pub(crate) fn value(place: Place, field: &'static str, found: i64, expected: Expected) -> Result<(), LoadError> {
-    let allowed = match expected {
-        Expected::Exactly(value) => found == value,
-        Expected::Between(low, high) => (low..=high).contains(&found),
-        Expected::EvenBetween(low, high) => (low..=high).contains(&found) && found & 1 == 0,
-        Expected::MultipleOf(value) => found.checked_rem(value) == Some(0),
-    };
-    if allowed { Ok(()) } else { Err(LoadError::Value { place, field, found, expected }) }
+/// A rule is broken: the [`Inspection`] knows which.
+#[derive(Debug)]
+pub(crate) struct Broken;
+
+/// The inspection of one file.
+///
+/// A loader is made of checks, about a hundred. For each to take few bytes of a small device's flash, they return in a
+/// register whether they passed, and leave the reason here.
+pub(crate) struct Inspection {
+    /// The record that is looked at.
+    pub(crate) place: Place,
+    /// The rule that is broken.
+    pub(crate) reason: LoadError,
 }
 
-/// A size as the signed number that errors carry.
-pub(crate) fn signed(size: usize) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
+impl Inspection {
+    /// Refuses the file for a reason.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refuse(&mut self, reason: LoadError) -> Broken {
+        self.reason = reason;
+        Broken
+    }
 
-/// Refuses reserved bytes that are not 0.
-pub(crate) fn zeros(place: Place, field: &'static str, bytes: &[u8]) -> Result<(), LoadError> {
-    bytes.iter().try_for_each(|byte| value(place, field, i64::from(*byte), Expected::Exactly(0)))
+    #[cold]
+    #[inline(never)]
+    fn refuse_value(&mut self, field: &'static str, found: i64, expected: Expected) -> Broken {
+        self.refuse(LoadError::Value { place: self.place, field, found, expected })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_range(&mut self, field: &'static str, found: i64, low: i64, high: i64) -> Broken {
+        let expected = if low == high { Expected::Exactly(low) } else { Expected::Between(low, high) };
+        self.refuse_value(field, found, expected)
+    }
+
+    /// Refuses a number below `low` or above `high`.
+    #[inline(never)]
+    pub(crate) fn between(&mut self, field: &'static str, found: isize, low: isize, high: isize) -> Result<(), Broken> {
+        if (low..=high).contains(&found) {
+            return Ok(());
+        }
+        let [found, low, high] = [found, low, high].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        Err(self.refuse_range(field, found, low, high))
+    }
+
+    /// Refuses a number other than `expected`.
+    pub(crate) fn exactly(&mut self, field: &'static str, found: isize, expected: isize) -> Result<(), Broken> {
+        self.between(field, found, expected, expected)
+    }
+
+    /// Refuses a number above `limit`.
+    #[inline(never)]
+    pub(crate) fn at_most(&mut self, field: &'static str, found: u32, limit: u32) -> Result<(), Broken> {
+        if found <= limit { Ok(()) } else { Err(self.refuse_range(field, found.into(), 0, limit.into())) }
+    }
+
+    /// Refuses bytes that are not 0.
+    pub(crate) fn zeros(&mut self, field: &'static str, bytes: &[u8]) -> Result<(), Broken> {
+        bytes.iter().try_for_each(|byte| self.exactly(field, isize::from(*byte), 0))
+    }
+
+    /// Checks one layer record and its arrays.
+    pub(crate) fn layer(&mut self, bytes: &RecordBytes, at: &Position<'_>) -> Result<Record, Broken> {
+        let record = Record::read(bytes);
+        self.between("kind", record.kind.into(), 1, 5)?;
+        self.exactly("output", record.output.into(), at.output.into())?;
+        self.zeros("reserved", format::from_byte(bytes, layer::RESERVED))?;
+        let names = ["input height", "input width", "input channels"];
+        for ((name, found), expected) in names.into_iter().zip(record.input_shape).zip(at.input) {
+            self.exactly(name, found.cast_signed(), expected.cast_signed())?;
+        }
+        let [_, _, channels] = record.output_shape;
+        self.between("output channels", channels.cast_signed(), 1, isize::MAX)?;
+        self.exactly("input zero point", record.input_zero_point.into(), at.input_zero_point.into())?;
+        let axes = record.input_shape.into_iter().zip(record.output_shape);
+        let windows = record.kernel.into_iter().zip(record.stride).zip(record.padding);
+        for ((names, (input, output)), ((kernel, stride), padding)) in WINDOW_FIELDS.iter().zip(axes).zip(windows) {
+            let [input, output, kernel, stride, padding] =
+                [input, output, kernel, stride, padding].map(usize::cast_signed);
+            self.window(record.kind, names, Window { input, output, kernel, stride, padding })?;
+        }
+        if at.latents {
+            self.exactly("kind", record.kind.into(), kind::LINEAR.into())?;
+        }
+        if matches!(record.kind, kind::UPSAMPLE_NEAREST | kind::MAX_POOL) {
+            self.weightless(&record)?;
+        } else {
+            self.weighted(&record)?;
+            self.arrays(at, &record)?;
+        }
+        Ok(record)
+    }
+
+    /// Checks kernel, stride, padding and output size along one axis.
+    fn window(&mut self, kind: u8, names: &WindowNames, window: Window) -> Result<(), Broken> {
+        let Window { input, output, kernel, stride, padding } = window;
+        let largest = format::MAX_KERNEL.cast_signed();
+        let (largest_kernel, largest_stride) = match kind {
+            kind::LINEAR => (1, 1),
+            kind::UPSAMPLE_NEAREST => (1, largest),
+            _ => (largest, largest),
+        };
+        self.between(names.kernel, kernel, 1, largest_kernel)?;
+        self.between(names.stride, stride, 1, largest_stride)?;
+        self.between(names.padding, padding, 0, kernel.saturating_sub(1))?;
+        // Every number is at most 65535: nothing saturates.
+        let most = match kind {
+            kind::LINEAR => format::MAX_SIDE.cast_signed(),
+            kind::UPSAMPLE_NEAREST => input.saturating_mul(stride),
+            kind::CONV_TRANSPOSE2D => {
+                let reach = input.saturating_sub(1).saturating_mul(stride).saturating_add(kernel);
+                reach.saturating_add(stride).saturating_sub(padding)
+            }
+            // The last window starts at (output - 1) * stride - padding, inside the input.
+            _ => {
+                let room = input.saturating_add(padding);
+                let starts = room.saturating_sub(1).checked_div(stride).unwrap_or(0).saturating_add(1);
+                room.min(starts)
+            }
+        };
+        let least = if kind == kind::UPSAMPLE_NEAREST { most } else { 1 };
+        self.between(names.output, output, 1, format::MAX_SIDE.cast_signed())?;
+        self.between(names.output, output, least, most)
+    }
+
+    /// Checks the fields of upsampling and pooling, which compute nothing new.
+    fn weightless(&mut self, record: &Record) -> Result<(), Broken> {
+        let [_, _, in_channels] = record.input_shape;
+        let [_, _, out_channels] = record.output_shape;
+        self.exactly("output", record.output.into(), output::INT8.into())?;
+        self.exactly("output channels", out_channels.cast_signed(), in_channels.cast_signed())?;
+        self.exactly("shift", record.shift.into(), 0)?;
+        self.exactly("flags", record.flags.into(), 0)?;
+        self.exactly("output zero point", record.output_zero_point.into(), record.input_zero_point.into())?;
+        self.whole_range(record)?;
+        self.no_table(record)?;
+        self.at_most("weight offset", record.weight, 0)?;
+        self.at_most("bias offset", record.bias, 0)?;
+        self.at_most("multiplier offset", record.multiplier, 0)?;
+        self.at_most("negative multiplier offset", record.negative_multiplier, 0)
+    }
+
+    /// Checks the arithmetic fields of layers with weights.
+    fn weighted(&mut self, record: &Record) -> Result<(), Broken> {
+        self.between("shift", record.shift.into(), 1, format::MAX_SHIFT.into())?;
+        self.between("flags", record.flags.into(), 0, FLAG_NEGATIVE_MULTIPLIERS.into())?;
+        if record.flags & FLAG_NEGATIVE_MULTIPLIERS == 0 {
+            self.at_most("negative multiplier offset", record.negative_multiplier, 0)?;
+        }
+        if record.output == output::INT8 {
+            let (minimum, maximum) = (record.minimum.into(), record.maximum.into());
+            self.between("activation maximum", maximum, minimum, i8::MAX.into())?;
+        } else {
+            self.exactly("output zero point", record.output_zero_point.into(), 0)?;
+            self.whole_range(record)?;
+        }
+        if record.output != output::PIXELS {
+            return self.no_table(record);
+        }
+        if record.table_length == 0 || record.table_length & 1 == 1 {
+            let lengths = Expected::EvenBetween(2, wide(format::MAX_TABLE).cast_signed());
+            return Err(self.refuse_value("table length", wide(record.table_length).cast_signed(), lengths));
+        }
+        Ok(())
+    }
+
+    /// Checks that activations are not clamped.
+    fn whole_range(&mut self, record: &Record) -> Result<(), Broken> {
+        self.exactly("activation minimum", record.minimum.into(), i8::MIN.into())?;
+        self.exactly("activation maximum", record.maximum.into(), i8::MAX.into())
+    }
+
+    /// Checks that there is no table of pixels.
+    fn no_table(&mut self, record: &Record) -> Result<(), Broken> {
+        self.exactly("table length", record.table_length.cast_signed(), 0)?;
+        self.at_most("table offset", record.table, 0)
+    }
+
+    /// Checks where a layer's arrays lie, that no accumulator can overflow, and the multipliers' sign.
+    fn arrays(&mut self, at: &Position<'_>, record: &Record) -> Result<(), Broken> {
+        let sizes = Sizes::of(record);
+        self.array(at, "weight", record.weight, sizes.weights)?;
+        self.words(at, "bias", "bias offset", record.bias, sizes.biases)?;
+        self.words(at, "multiplier", "multiplier offset", record.multiplier, sizes.multipliers)?;
+        if record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0 {
+            let (name, field) = ("negative_multiplier", "negative multiplier offset");
+            self.words(at, name, field, record.negative_multiplier, sizes.multipliers)?;
+        }
+        if record.output == output::PIXELS {
+            self.array(at, "table", record.table, record.table_length)?;
+        }
+
+        let layer = Layer::new(at.data, *record);
+        let product = if at.latents { LATENT_PRODUCT_MAX } else { ACTIVATION_PRODUCT_MAX };
+        let most = ACCUMULATOR_MAX.checked_div(product).unwrap_or(0);
+        let products = u32::try_from(sizes.products).unwrap_or(u32::MAX);
+        self.at_most("products of an output", products, most)?;
+        let limit = ACCUMULATOR_MAX.saturating_sub(products.saturating_mul(product));
+        for (index, bias) in words_of(layer.biases).enumerate() {
+            let found = bias.unsigned_abs();
+            if found > limit {
+                let (place, found, limit) = (self.place, found.into(), limit.into());
+                return Err(self.refuse(LoadError::Bias { place, index, found, limit }));
+            }
+        }
+        for multiplier in words_of(layer.multipliers) {
+            if multiplier < 0 {
+                return Err(self.refuse_range("multiplier", multiplier.into(), 0, i32::MAX.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks where an array of 32-bit integers lies.
+    fn words(
+        &mut self,
+        at: &Position<'_>,
+        array: &'static str,
+        field: &'static str,
+        offset: u32,
+        bytes: usize,
+    ) -> Result<(), Broken> {
+        if offset & 3 != 0 {
+            let aligned = Expected::MultipleOf(wide(WORD_BYTES).cast_signed());
+            return Err(self.refuse_value(field, offset.into(), aligned));
+        }
+        self.array(at, array, offset, bytes)
+    }
+
+    /// Checks where an array lies.
+    fn array(&mut self, at: &Position<'_>, array: &'static str, offset: u32, bytes: usize) -> Result<(), Broken> {
+        let start = format::size_of_u32(offset);
+        let (first, last) = (at.plan_bytes, at.data.len());
+        if start >= first && start <= last && bytes <= last.saturating_sub(start) {
+            return Ok(());
+        }
+        let [start, bytes, first, last] = [start, bytes, first, last].map(wide);
+        let (place, end) = (self.place, start.saturating_add(bytes));
+        Err(self.refuse(LoadError::Array { place, array, start, end, first, last }))
+    }
+
+    /// Checks one factor record; `earlier` are those before it.
+    pub(crate) fn factor(
+        &mut self,
+        bytes: &RecordBytes,
+        latents: usize,
+        earlier: &[RecordBytes],
+    ) -> Result<(), Broken> {
+        let latent = format::size16_at(bytes, factor::LATENT);
+        self.between("latent", latent.cast_signed(), 0, latents.cast_signed().saturating_sub(1))?;
+        let length = format::size8_at(bytes, factor::NAME_LENGTH);
+        self.between("name length", length.cast_signed(), 1, MAX_NAME_BYTES.cast_signed())?;
+        self.zeros("reserved", bytes.get(factor::RESERVED..factor::NAME).unwrap_or(&[]))?;
+        self.zeros("reserved", format::from_byte(bytes, factor::PADDING))?;
+        let (name, rest) = factor_name(bytes).split_at(length.min(factor_name(bytes).len()));
+        self.zeros("name padding", rest)?;
+        let printable = |name: &str| !name.chars().any(char::is_control);
+        if !str::from_utf8(name).is_ok_and(printable) {
+            return Err(self.refuse(LoadError::Name { place: self.place }));
+        }
+
+        let [low, high, center] =
+            [factor::LOW, factor::HIGH, factor::CENTER].map(|at| format::i16_at(bytes, at).into());
+        self.between("low", low, i16::MIN.into(), center)?;
+        self.between("high", high, center, i16::MAX.into())?;
+        self.at_most("agreement", format::u32_at(bytes, factor::AGREEMENT), format::FACTOR_ONE)?;
+        let importance = format::u32_at(bytes, factor::IMPORTANCE);
+        for (index, other) in earlier.iter().enumerate() {
+            let shared = if format::size16_at(other, factor::LATENT) == latent {
+                "latent"
+            } else if factor_name(other) == factor_name(bytes) {
+                "name"
+            } else {
+                self.at_most("importance", importance, format::u32_at(other, factor::IMPORTANCE))?;
+                continue;
+            };
+            let (place, first) = (self.place, Place::Factor(index));
+            return Err(self.refuse(LoadError::Duplicate { place, field: shared, first }));
+        }
+        Ok(())
+    }
 }
 
 /// What a layer is checked against.
-pub(crate) struct Position {
-    pub(crate) place: Place,
+pub(crate) struct Position<'a> {
+    /// The data section, and where arrays may start in it.
+    pub(crate) data: &'a [u8],
+    pub(crate) plan_bytes: usize,
     /// What reaches it: shape `(H, W, C)` and zero point.
     pub(crate) input: [usize; 3],
     pub(crate) input_zero_point: i8,
@@ -49,214 +313,36 @@ pub(crate) struct Position {
     pub(crate) output: u8,
 }
 
-/// Checks one layer record and its arrays; `plan_bytes` is where arrays may start in `data`.
-pub(crate) fn layer(bytes: &[u8], at: &Position, data: &[u8], plan_bytes: usize) -> Result<Record, LoadError> {
-    let record = Record::read(bytes);
-    let place = at.place;
-    let exactly = |field, found, expected| value(place, field, found, Expected::Exactly(expected));
-    value(place, "kind", record.kind.into(), Expected::Between(1, 5))?;
-    exactly("output", record.output.into(), at.output.into())?;
-    zeros(place, "reserved", format::from_byte(bytes, layer::RESERVED))?;
-    let names = ["input height", "input width", "input channels"];
-    for ((name, found), expected) in names.into_iter().zip(record.input_shape).zip(at.input) {
-        exactly(name, signed(found), signed(expected))?;
-    }
-    let [height, width, channels] = record.output_shape;
-    value(place, "output height", signed(height), Expected::Between(1, signed(format::MAX_SIDE)))?;
-    value(place, "output width", signed(width), Expected::Between(1, signed(format::MAX_SIDE)))?;
-    value(place, "output channels", signed(channels), Expected::Between(1, u16::MAX.into()))?;
-    exactly("input zero point", record.input_zero_point.into(), at.input_zero_point.into())?;
-    for axis in 0..2 {
-        window(place, &record, axis)?;
-    }
-    if at.latents {
-        exactly("kind", record.kind.into(), kind::LINEAR.into())?;
-    }
-    if matches!(record.kind, kind::UPSAMPLE_NEAREST | kind::MAX_POOL) {
-        weightless(place, &record)?;
-    } else {
-        weighted(place, &record)?;
-        arrays(at, &record, data, plan_bytes)?;
-    }
-    Ok(record)
+/// A layer's numbers along one axis.
+#[derive(Clone, Copy)]
+struct Window {
+    input: isize,
+    output: isize,
+    kernel: isize,
+    stride: isize,
+    padding: isize,
 }
 
-/// Checks kernel, stride, padding and output size along one axis.
-fn window(place: Place, record: &Record, axis: usize) -> Result<(), LoadError> {
-    let vertical = axis == 0;
-    let along = |pair: &[usize]| signed(pair.get(axis).copied().unwrap_or(0));
-    let name = |of_height, of_width| if vertical { of_height } else { of_width };
-    let (input, output) = (along(&record.input_shape), along(&record.output_shape));
-    let (kernel, stride, padding) = (along(&record.kernel), along(&record.stride), along(&record.padding));
-    let (kernel_name, stride_name) = (name("kernel height", "kernel width"), name("stride height", "stride width"));
-    let (padding_name, output_name) = (name("padding above", "padding left"), name("output height", "output width"));
-
-    let largest = signed(format::MAX_KERNEL);
-    value(place, kernel_name, kernel, Expected::Between(1, largest))?;
-    value(place, stride_name, stride, Expected::Between(1, largest))?;
-    value(place, padding_name, padding, Expected::Between(0, kernel.saturating_sub(1)))?;
-    // Every number is at most 65535 from here on: nothing saturates.
-    let allowed = match record.kind {
-        kind::LINEAR => {
-            value(place, kernel_name, kernel, Expected::Exactly(1))?;
-            value(place, stride_name, stride, Expected::Exactly(1))?;
-            return Ok(());
-        }
-        kind::UPSAMPLE_NEAREST => {
-            value(place, kernel_name, kernel, Expected::Exactly(1))?;
-            Expected::Exactly(input.saturating_mul(stride))
-        }
-        kind::CONV_TRANSPOSE2D => {
-            let reach = input.saturating_sub(1).saturating_mul(stride).saturating_add(kernel).saturating_add(stride);
-            Expected::Between(1, reach.saturating_sub(padding))
-        }
-        // The last window starts at (output - 1) * stride - padding, inside the input.
-        _ => {
-            let room = input.saturating_add(padding);
-            let starts = room.saturating_sub(1).checked_div(stride).unwrap_or(0).saturating_add(1);
-            Expected::Between(1, room.min(starts))
-        }
-    };
-    value(place, output_name, output, allowed)
+/// Names of the fields along one axis.
+struct WindowNames {
+    kernel: &'static str,
+    stride: &'static str,
+    padding: &'static str,
+    output: &'static str,
 }
 
-/// Checks the fields of upsampling and pooling, which compute nothing new.
-fn weightless(place: Place, record: &Record) -> Result<(), LoadError> {
-    let exactly = |field, found, expected| value(place, field, found, Expected::Exactly(expected));
-    let [_, _, in_channels] = record.input_shape;
-    let [_, _, out_channels] = record.output_shape;
-    exactly("output", record.output.into(), output::INT8.into())?;
-    exactly("output channels", signed(out_channels), signed(in_channels))?;
-    exactly("shift", record.shift.into(), 0)?;
-    exactly("flags", record.flags.into(), 0)?;
-    exactly("output zero point", record.output_zero_point.into(), record.input_zero_point.into())?;
-    exactly("activation minimum", record.minimum.into(), i8::MIN.into())?;
-    exactly("activation maximum", record.maximum.into(), i8::MAX.into())?;
-    exactly("table length", signed(record.table_length), 0)?;
-    exactly("weight offset", record.weight.into(), 0)?;
-    exactly("bias offset", record.bias.into(), 0)?;
-    exactly("multiplier offset", record.multiplier.into(), 0)?;
-    exactly("negative multiplier offset", record.negative_multiplier.into(), 0)?;
-    exactly("table offset", record.table.into(), 0)
-}
-
-/// Checks the arithmetic fields of layers with weights.
-fn weighted(place: Place, record: &Record) -> Result<(), LoadError> {
-    let exactly = |field, found, expected| value(place, field, found, Expected::Exactly(expected));
-    value(place, "shift", record.shift.into(), Expected::Between(1, format::MAX_SHIFT.into()))?;
-    value(place, "flags", record.flags.into(), Expected::Between(0, FLAG_NEGATIVE_MULTIPLIERS.into()))?;
-    if record.flags & FLAG_NEGATIVE_MULTIPLIERS == 0 {
-        exactly("negative multiplier offset", record.negative_multiplier.into(), 0)?;
-    }
-    if record.output == output::INT8 {
-        let above = Expected::Between(record.minimum.into(), i8::MAX.into());
-        value(place, "activation maximum", record.maximum.into(), above)?;
-    } else {
-        exactly("output zero point", record.output_zero_point.into(), 0)?;
-        exactly("activation minimum", record.minimum.into(), i8::MIN.into())?;
-        exactly("activation maximum", record.maximum.into(), i8::MAX.into())?;
-    }
-    if record.output == output::PIXELS {
-        let lengths = Expected::EvenBetween(2, signed(format::MAX_TABLE));
-        value(place, "table length", signed(record.table_length), lengths)
-    } else {
-        exactly("table length", signed(record.table_length), 0)?;
-        exactly("table offset", record.table.into(), 0)
-    }
-}
-
-/// Checks where a layer's arrays lie, that no accumulator can overflow, and the multipliers' sign.
-fn arrays(at: &Position, record: &Record, data: &[u8], plan_bytes: usize) -> Result<(), LoadError> {
-    let place = at.place;
-    let sizes = Sizes::of(record);
-    let array = |array, offset: u32, bytes: u64| {
-        let (first, last) = (wide(plan_bytes), wide(data.len()));
-        let (start, end) = (u64::from(offset), u64::from(offset).saturating_add(bytes));
-        let inside = start >= first && end <= last;
-        if inside { Ok(()) } else { Err(LoadError::Array { place, array, start, end, first, last }) }
-    };
-    let words = |name, field, offset: u32, bytes| {
-        let aligned = Expected::MultipleOf(signed(WORD_BYTES));
-        value(place, field, offset.into(), aligned)?;
-        array(name, offset, bytes)
-    };
-    array("weight", record.weight, sizes.weights)?;
-    words("bias", "bias offset", record.bias, sizes.biases)?;
-    words("multiplier", "multiplier offset", record.multiplier, sizes.multipliers)?;
-    if record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0 {
-        let name = "negative_multiplier";
-        words(name, "negative multiplier offset", record.negative_multiplier, sizes.multipliers)?;
-    }
-    if record.output == output::PIXELS {
-        array("table", record.table, wide(record.table_length))?;
-    }
-
-    let layer = Layer::new(data, *record);
-    let input_max = if at.latents { LATENT_MAX } else { ACTIVATION_MAX };
-    let products_max = WEIGHT_MAX.saturating_mul(input_max).saturating_mul(sizes.products);
-    let limit = ACCUMULATOR_MAX.saturating_sub(products_max);
-    if products_max > ACCUMULATOR_MAX {
-        let most = ACCUMULATOR_MAX.checked_div(WEIGHT_MAX.saturating_mul(input_max)).unwrap_or(0);
-        let (found, most) = (sizes.products.cast_signed(), most.cast_signed());
-        return value(place, "products of an output", found, Expected::Between(1, most));
-    }
-    for (index, bias) in words_of(layer.biases).enumerate() {
-        let found = u64::from(bias.unsigned_abs());
-        if found > limit {
-            return Err(LoadError::Bias { place, index, found, limit });
-        }
-    }
-    let positive = Expected::Between(0, i32::MAX.into());
-    words_of(layer.multipliers).try_for_each(|found| value(place, "multiplier", found.into(), positive))
-}
+/// Vertical, horizontal.
+const WINDOW_FIELDS: [WindowNames; 2] = [
+    WindowNames { kernel: "kernel height", stride: "stride height", padding: "padding above", output: "output height" },
+    WindowNames { kernel: "kernel width", stride: "stride width", padding: "padding left", output: "output width" },
+];
 
 /// The int32 of an array.
 fn words_of(array: &[u8]) -> impl Iterator<Item = i32> {
     array.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word))
 }
 
-/// Checks one factor record; `earlier` are those before it.
-pub(crate) fn factor<'a>(
-    bytes: &'a [u8],
-    index: usize,
-    latents: usize,
-    earlier: impl Iterator<Item = &'a [u8]>,
-) -> Result<(), LoadError> {
-    let place = Place::Factor(index);
-    let latent = format::size16_at(bytes, factor::LATENT);
-    value(place, "latent", signed(latent), Expected::Between(0, signed(latents).saturating_sub(1)))?;
-    let length = format::size8_at(bytes, factor::NAME_LENGTH);
-    value(place, "name length", signed(length), Expected::Between(1, signed(MAX_NAME_BYTES)))?;
-    zeros(place, "reserved", bytes.get(factor::RESERVED..factor::NAME).unwrap_or(&[]))?;
-    zeros(place, "reserved", format::from_byte(bytes, factor::PADDING))?;
-    let (name, rest) = factor_name(bytes).split_at(length.min(factor_name(bytes).len()));
-    zeros(place, "name padding", rest)?;
-    let printable = |name: &str| !name.chars().any(char::is_control);
-    if !str::from_utf8(name).is_ok_and(printable) {
-        return Err(LoadError::Name { place });
-    }
-
-    let [low, high, center] = [factor::LOW, factor::HIGH, factor::CENTER].map(|at| format::i16_at(bytes, at));
-    value(place, "low", low.into(), Expected::Between(i16::MIN.into(), center.into()))?;
-    value(place, "high", high.into(), Expected::Between(center.into(), i16::MAX.into()))?;
-    let agreement = format::u32_at(bytes, factor::AGREEMENT);
-    value(place, "agreement", agreement.into(), Expected::Between(0, format::FACTOR_ONE.into()))?;
-    let importance = format::u32_at(bytes, factor::IMPORTANCE);
-    for (index, other) in earlier.enumerate() {
-        let first = Place::Factor(index);
-        if format::size16_at(other, factor::LATENT) == latent {
-            return Err(LoadError::Duplicate { place, field: "latent", first });
-        }
-        if factor_name(other) == factor_name(bytes) {
-            return Err(LoadError::Duplicate { place, field: "name", first });
-        }
-        let most = Expected::Between(0, format::u32_at(other, factor::IMPORTANCE).into());
-        value(place, "importance", importance.into(), most)?;
-    }
-    Ok(())
-}
-
 /// The padded name of a factor record.
-fn factor_name(record: &[u8]) -> &[u8] {
+fn factor_name(record: &RecordBytes) -> &[u8] {
     record.get(factor::NAME..factor::LOW).unwrap_or(&[])
 }

@@ -5,6 +5,9 @@ use crate::factor::Factor;
 use crate::format::MAX_LATENTS;
 use crate::model::Model;
 
+/// Bits of an `f32` below its exponent.
+const SIGNIFICAND_BITS: u32 = 23;
+
 /// A number of fraction bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fixed {
@@ -17,35 +20,33 @@ impl Fixed {
         Fixed { bits }
     }
 
-    /// 2^bits.
-    #[expect(clippy::as_conversions, reason = "a power of two is exact")]
-    fn unit(self) -> f32 {
-        1u32.unbounded_shl(self.bits.into()) as f32
+    /// raw / 2^bits, for a whole number `raw`.
+    pub(crate) fn value(self, raw: f32) -> f32 {
+        // So much less in the exponent; whole numbers are far from the smallest that it can express.
+        match raw.to_bits() {
+            0 => 0.0,
+            bits => f32::from_bits(bits.wrapping_sub(u32::from(self.bits) << SIGNIFICAND_BITS)),
+        }
     }
 
-    /// The number that `raw` stands for, rounded to `f32`.
-    #[expect(clippy::as_conversions, reason = "int16 is exact, larger numbers round")]
-    pub(crate) fn value(self, raw: i64) -> f32 {
-        raw as f32 / self.unit()
-    }
-
-    /// The nearest int16, halves away from zero, saturated; `None` for NaN.
-    #[expect(clippy::as_conversions, reason = "within the int16 range after the clamp")]
+    /// The int16 nearest to value · 2^bits, halves away from zero, saturated; `None` for NaN.
+    ///
+    /// In integers: many devices have no floating point unit.
+    #[expect(clippy::as_conversions, reason = "at most 2^16, and within the int16 range after the clamp")]
     pub(crate) fn raw(self, value: f32) -> Option<i16> {
-        if value.is_nan() {
+        let magnitude = value.to_bits() & i32::MAX.cast_unsigned();
+        if magnitude > f32::INFINITY.to_bits() {
             return None;
         }
-        // Scaling by a power of two is exact, and so is the fraction of a number this small.
-        let scaled = (value * self.unit()).clamp(i16::MIN.into(), i16::MAX.into());
-        let whole = scaled as i16;
-        let fraction = scaled - f32::from(whole);
-        Some(if fraction >= 0.5 {
-            whole.saturating_add(1)
-        } else if fraction <= -0.5 {
-            whole.saturating_sub(1)
-        } else {
-            whole
-        })
+        // |value| · 2^bits = significand / 2^shift, but for subnormal numbers, which are next to 0.
+        let one = 1 << SIGNIFICAND_BITS;
+        let significand = magnitude & (one - 1) | one;
+        let shift = 127 + SIGNIFICAND_BITS - u32::from(self.bits);
+        // What is beyond 2^15 at a shift of 8 saturates, what is below 1/2 at one of 25 is 0.
+        let shift = shift.saturating_sub(magnitude >> SIGNIFICAND_BITS).clamp(8, 25);
+        let rounded = ((significand + (1 << (shift - 1))) >> shift) as i32;
+        let signed = if value.is_sign_negative() { -rounded } else { rounded };
+        Some(signed.clamp(i16::MIN.into(), i16::MAX.into()) as i16)
     }
 }
 
@@ -123,6 +124,15 @@ impl Code {
             mean_bits: model.mean_bits(),
             log_var_bits: model.log_var_bits(),
         }
+    }
+
+    /// Makes it the code that [`new`](Self::new) gives.
+    pub(crate) fn reset(&mut self, model: &Model<'_>) {
+        self.mean.fill(0);
+        self.log_var.fill(0);
+        self.latents = model.latents();
+        self.mean_bits = model.mean_bits();
+        self.log_var_bits = model.log_var_bits();
     }
 
     /// A code of zeros, for networks that are not a [`Model`].
@@ -263,7 +273,7 @@ impl Code {
 }
 
 fn read(values: &[i16], LatentIndex(index): LatentIndex, bits: u8) -> f32 {
-    values.get(index).map_or(f32::NAN, |raw| Fixed::new(bits).value(i64::from(*raw)))
+    values.get(index).map_or(f32::NAN, |raw| Fixed::new(bits).value(f32::from(*raw)))
 }
 
 fn write(values: &mut [i16], LatentIndex(index): LatentIndex, latents: usize, raw: i16) -> Result<(), CodeError> {

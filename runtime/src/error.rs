@@ -271,9 +271,8 @@ pub struct UnknownFactor {
 impl UnknownFactor {
     /// Keeps what fits of the name that was asked for.
     pub(crate) fn new(asked: &str) -> Self {
-        let mut name = heapless::String::new();
         // A character that no longer fits is left out, and so are those behind it.
-        let _ = asked.chars().try_for_each(|c| name.push(c));
-        UnknownFactor { name }
+        let fits = asked.get(..asked.floor_char_boundary(MAX_NAME_BYTES)).unwrap_or("");
+        UnknownFactor { name: heapless::String::try_from(fits).unwrap_or_default() }
     }
 }

@@ -3,7 +3,7 @@
 use core::str;
 
 use crate::code::Fixed;
-use crate::format::{self, factor};
+use crate::format::{self, RecordBytes, factor};
 
 /// A named latent: one knob.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,20 +28,20 @@ pub struct Factor<'a> {
 
 impl<'a> Factor<'a> {
     /// Reads a factor record.
-    pub(crate) fn read(record: &'a [u8], unit: Fixed) -> Factor<'a> {
+    pub(crate) fn read(record: &'a RecordBytes, unit: Fixed) -> Factor<'a> {
         let value = |at| unit.value(format::i16_at(record, at).into());
         let length = format::size8_at(record, factor::NAME_LENGTH);
         let name = format::from_byte(record, factor::NAME).get(..length).unwrap_or(&[]);
-        let share = Fixed::new(16);
+        let share = |at| Fixed::new(16).value(format::u32_at(record, at) as f32);
         Factor {
             latent: format::size16_at(record, factor::LATENT),
             name: str::from_utf8(name).unwrap_or(""),
             low: value(factor::LOW),
             high: value(factor::HIGH),
             center: value(factor::CENTER),
-            scale: unit.value(u16::from_ne_bytes(format::i16_at(record, factor::SCALE).to_ne_bytes()).into()),
-            importance: share.value(format::u32_at(record, factor::IMPORTANCE).into()),
-            agreement: share.value(format::u32_at(record, factor::AGREEMENT).into()),
+            scale: unit.value(format::i16_at(record, factor::SCALE).cast_unsigned().into()),
+            importance: share(factor::IMPORTANCE),
+            agreement: share(factor::AGREEMENT),
         }
     }
 }

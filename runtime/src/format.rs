@@ -103,42 +103,46 @@ pub(crate) mod factor {
     pub(crate) const PADDING: usize = 60;
 }
 
+/// The plan header or a record.
+pub(crate) type RecordBytes = [u8; RECORD_BYTES];
+
 /// The byte at `at`, 0 outside.
+#[inline(always)]
 #[expect(clippy::indexing_slicing, reason = "guarded, and `get` is not const yet")]
-pub(crate) const fn u8_at(bytes: &[u8], at: usize) -> u8 {
-    if at < bytes.len() { bytes[at] } else { 0 }
+pub(crate) const fn u8_at(record: &RecordBytes, at: usize) -> u8 {
+    if at < record.len() { record[at] } else { 0 }
 }
 
 /// The signed byte at `at`, 0 outside.
-pub(crate) const fn i8_at(bytes: &[u8], at: usize) -> i8 {
-    u8_at(bytes, at).cast_signed()
+pub(crate) const fn i8_at(record: &RecordBytes, at: usize) -> i8 {
+    u8_at(record, at).cast_signed()
 }
 
 /// The `u16` at `at`, as a size.
 #[expect(clippy::as_conversions, reason = "u16 to usize, and `From` is not const yet")]
-pub(crate) const fn size16_at(bytes: &[u8], at: usize) -> usize {
-    u16::from_le_bytes([u8_at(bytes, at), u8_at(bytes, at.saturating_add(1))]) as usize
+pub(crate) const fn size16_at(record: &RecordBytes, at: usize) -> usize {
+    u16::from_le_bytes([u8_at(record, at), u8_at(record, at.saturating_add(1))]) as usize
 }
 
 /// The `i16` at `at`.
-pub(crate) const fn i16_at(bytes: &[u8], at: usize) -> i16 {
-    i16::from_le_bytes([u8_at(bytes, at), u8_at(bytes, at.saturating_add(1))])
+pub(crate) const fn i16_at(record: &RecordBytes, at: usize) -> i16 {
+    i16::from_le_bytes([u8_at(record, at), u8_at(record, at.saturating_add(1))])
 }
 
 /// The `u32` at `at`.
-pub(crate) const fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) const fn u32_at(record: &RecordBytes, at: usize) -> u32 {
     u32::from_le_bytes([
-        u8_at(bytes, at),
-        u8_at(bytes, at.saturating_add(1)),
-        u8_at(bytes, at.saturating_add(2)),
-        u8_at(bytes, at.saturating_add(3)),
+        u8_at(record, at),
+        u8_at(record, at.saturating_add(1)),
+        u8_at(record, at.saturating_add(2)),
+        u8_at(record, at.saturating_add(3)),
     ])
 }
 
 /// The byte at `at`, as a size.
 #[expect(clippy::as_conversions, reason = "u8 to usize, and `From` is not const yet")]
-pub(crate) const fn size8_at(bytes: &[u8], at: usize) -> usize {
-    u8_at(bytes, at) as usize
+pub(crate) const fn size8_at(record: &RecordBytes, at: usize) -> usize {
+    u8_at(record, at) as usize
 }
 
 /// A `u32` as a size; `usize::MAX` on machines whose memory it does not fit.
@@ -149,17 +153,11 @@ pub(crate) const fn size_of_u32(value: u32) -> usize {
 }
 
 /// Where the data section starts: behind the length and the JSON header. `None` if the file ends before.
-#[expect(clippy::as_conversions, reason = "checked by converting back, and `TryFrom` is not const yet")]
+#[expect(clippy::as_conversions, reason = "no more than the file's length, and `TryFrom` is not const yet")]
 pub(crate) const fn data_start(file: &[u8]) -> Option<usize> {
-    if file.len() < PREFIX_BYTES {
-        return None;
-    }
-    if u32_at(file, 4) != 0 {
-        return None;
-    }
-    let json = size_of_u32(u32_at(file, 0));
-    let start = json.saturating_add(PREFIX_BYTES);
-    if start as u64 > file.len() as u64 { None } else { Some(start) }
+    let Some((prefix, rest)) = file.split_first_chunk() else { return None };
+    let json = u64::from_le_bytes(*prefix);
+    if json > wide(rest.len()) { None } else { Some((json as usize).saturating_add(PREFIX_BYTES)) }
 }
 
 /// A size as a `u64`.

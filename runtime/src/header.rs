@@ -49,7 +49,7 @@ fn arrays(header: &Metadata, name: &str, layer: &Layer<'_>) -> Result<(), LoadEr
     }
     let sizes = Sizes::of(record);
     let array =
-        |array, dtype, offset: u32, bytes| tensor(header, format!("{name}.{array}"), dtype, offset.into(), bytes);
+        |array, dtype, offset: u32, bytes| tensor(header, format!("{name}.{array}"), dtype, offset.into(), wide(bytes));
     array("weight", Dtype::I8, record.weight, sizes.weights)?;
     array("bias", Dtype::I32, record.bias, sizes.biases)?;
     array("multiplier", Dtype::I32, record.multiplier, sizes.multipliers)?;
@@ -57,7 +57,7 @@ fn arrays(header: &Metadata, name: &str, layer: &Layer<'_>) -> Result<(), LoadEr
         array("negative_multiplier", Dtype::I32, record.negative_multiplier, sizes.multipliers)?;
     }
     if record.output == output::PIXELS {
-        array("table", Dtype::U8, record.table, wide(record.table_length))?;
+        array("table", Dtype::U8, record.table, record.table_length)?;
     }
     Ok(())
 }

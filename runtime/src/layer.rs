@@ -93,8 +93,7 @@ impl<'a> Layer<'a> {
     /// Finds a layer's arrays in the data section.
     pub(crate) fn new(data: &'a [u8], record: Record) -> Layer<'a> {
         let sizes = Sizes::of(&record);
-        let array = |offset: u32, bytes: u64| {
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let array = |offset: u32, bytes: usize| {
             format::from_byte(data, format::size_of_u32(offset)).get(..bytes).unwrap_or(&[])
         };
         let multipliers = array(record.multiplier, sizes.multipliers);
@@ -115,7 +114,7 @@ impl<'a> Layer<'a> {
             } else {
                 array(record.negative_multiplier, sizes.multipliers)
             },
-            table: array(record.table, wide(record.table_length)),
+            table: array(record.table, record.table_length),
             record,
         }
     }
@@ -212,37 +211,31 @@ impl<'a> Layer<'a> {
 
 /// Bytes of a layer's arrays.
 pub(crate) struct Sizes {
-    pub(crate) weights: u64,
-    pub(crate) biases: u64,
-    pub(crate) multipliers: u64,
+    pub(crate) weights: usize,
+    pub(crate) biases: usize,
+    pub(crate) multipliers: usize,
     /// Products summed for one output.
-    pub(crate) products: u64,
+    pub(crate) products: usize,
 }
 
 impl Sizes {
     pub(crate) fn of(record: &Record) -> Sizes {
-        let product = |factors: &[usize]| factors.iter().copied().map(wide).fold(1, u64::saturating_mul);
+        let product = |factors: &[usize]| factors.iter().copied().fold(1, usize::saturating_mul);
         let [kernel_height, kernel_width] = record.kernel;
         let [stride_height, stride_width] = record.stride;
         let [_, _, in_channels] = record.input_shape;
         let [_, _, out_channels] = record.output_shape;
+        let window = product(&[kernel_height, kernel_width, in_channels]);
         let (products, outputs, phases) = match record.kind {
-            kind::CONV2D => (product(&[kernel_height, kernel_width, in_channels]), out_channels, 1),
-            kind::CONV_TRANSPOSE2D => (
-                product(&[kernel_height, kernel_width, in_channels]),
-                out_channels,
-                stride_height.saturating_mul(stride_width),
-            ),
-            kind::LINEAR => {
-                let features = product(&record.output_shape);
-                (product(&record.input_shape), usize::try_from(features).unwrap_or(usize::MAX), 1)
-            }
+            kind::CONV2D => (window, out_channels, 1),
+            kind::CONV_TRANSPOSE2D => (window, out_channels, stride_height.saturating_mul(stride_width)),
+            kind::LINEAR => (product(&record.input_shape), product(&record.output_shape), 1),
             _ => (0, 0, 0),
         };
         Sizes {
-            weights: products.saturating_mul(wide(outputs)),
+            weights: products.saturating_mul(outputs),
             biases: product(&[outputs, phases, WORD_BYTES]),
-            multipliers: product(&[outputs, WORD_BYTES]),
+            multipliers: outputs.saturating_mul(WORD_BYTES),
             products,
         }
     }

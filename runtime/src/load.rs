@@ -1,100 +1,166 @@
 //! The rules of `docs/format.md` for a whole file: the plan header, and how layers fit together.
 
-use crate::check::{self, Position, signed};
+use crate::arena::addressable;
+use crate::check::{Broken, Inspection, Position};
 use crate::checksum;
-use crate::error::{Expected, LoadError, Place};
-use crate::format::{self, IMAGE_ZERO_POINT, RECORD_BYTES, header, output, wide};
+use crate::error::{LoadError, Place};
+use crate::format::{self, IMAGE_ZERO_POINT, PREFIX_BYTES, RECORD_BYTES, RecordBytes, header, output, wide};
 use crate::layer::Shape;
-use crate::plan::{self, Record};
+use crate::model::{Model, Network};
+use crate::plan::{self, LATENT_BYTES, PIXEL_BYTES, Record};
 
-/// Checks the plan header; returns the plan's length in bytes.
-pub(crate) fn check_header(data: &[u8]) -> Result<usize, LoadError> {
-    let found = wide(data.len());
-    if data.len() < RECORD_BYTES {
-        return Err(LoadError::Truncated { part: "plan header", expected: wide(RECORD_BYTES), found });
-    }
-    let magic = data.first_chunk().copied().unwrap_or_default();
-    if magic != format::MAGIC {
-        return Err(LoadError::Magic { found: magic });
-    }
-    let version = format::size16_at(data, header::VERSION);
-    if version != usize::from(format::VERSION) {
-        return Err(LoadError::Version { found: wide(version), expected: format::VERSION.into() });
-    }
-    let place = Place::Header;
-    let number = |at| signed(format::size16_at(data, at));
-    let exactly = |field, found, expected| check::value(place, field, found, Expected::Exactly(expected));
-    let between = |field, at, low, high| check::value(place, field, number(at), Expected::Between(low, high));
-
-    exactly("header length", number(header::LENGTH), signed(RECORD_BYTES))?;
-    let expected = u64::from(format::u32_at(data, header::DATA_BYTES));
-    if found < expected {
-        return Err(LoadError::Truncated { part: "data section", expected, found });
-    }
-    exactly("data section length", expected.cast_signed(), found.cast_signed())?;
-    let (found, expected) = (format::u32_at(data, header::CHECKSUM), checksum::of_data(data));
-    if found != expected {
-        return Err(LoadError::Checksum { found, expected });
-    }
-
-    between("image height", header::HEIGHT, 1, signed(format::MAX_SIDE))?;
-    between("image width", header::WIDTH, 1, signed(format::MAX_SIDE))?;
-    between("image channels", header::CHANNELS, 1, signed(format::MAX_IMAGE_CHANNELS))?;
-    between("latents", header::LATENTS, 1, signed(format::MAX_LATENTS))?;
-    for (field, at) in [("mean_bits", header::MEAN_BITS), ("log_var_bits", header::LOG_VAR_BITS)] {
-        let found = i64::from(format::u8_at(data, at));
-        check::value(place, field, found, Expected::Between(0, format::MAX_BITS.into()))?;
-    }
-    let layers = signed(format::MAX_LAYERS);
-    between("encoder layers", header::ENCODER_LAYERS, 0, layers)?;
-    let least = if number(header::ENCODER_LAYERS) == 0 { 1 } else { 0 };
-    between("decoder layers", header::DECODER_LAYERS, least, layers)?;
-    between("factors", header::FACTORS, 0, number(header::LATENTS))?;
-    check::zeros(place, "reserved", data.get(header::RESERVED..RECORD_BYTES).unwrap_or(&[]))?;
-
-    let records = [header::ENCODER_LAYERS, header::DECODER_LAYERS, header::FACTORS]
-        .into_iter()
-        .fold(1, |sum: usize, at| sum.saturating_add(format::size16_at(data, at)));
-    let plan_bytes = records.saturating_mul(RECORD_BYTES);
-    exactly("plan length", format::u32_at(data, header::PLAN_BYTES).into(), signed(plan_bytes))?;
-    if data.len() < plan_bytes {
-        let (expected, found) = (wide(plan_bytes), wide(data.len()));
-        return Err(LoadError::Truncated { part: "plan", expected, found });
-    }
-    Ok(plan_bytes)
+/// Checks a whole file, but for its safetensors header.
+pub(crate) fn load(file: &[u8]) -> Result<Model<'_>, LoadError> {
+    // What is wrong if the file ends where it starts.
+    let reason = LoadError::Truncated { part: "header length", expected: wide(PREFIX_BYTES), found: wide(file.len()) };
+    let mut inspection = Inspection { place: Place::Header, reason };
+    inspection.file(file).map_err(|Broken| inspection.reason)
 }
+
+/// Fields of the plan header, where they lie, and the numbers that they may hold.
+const LIMITS: &[(&str, usize, isize, usize)] = &[
+    ("image height", header::HEIGHT, 1, format::MAX_SIDE),
+    ("image width", header::WIDTH, 1, format::MAX_SIDE),
+    ("image channels", header::CHANNELS, 1, format::MAX_IMAGE_CHANNELS),
+    ("latents", header::LATENTS, 1, format::MAX_LATENTS),
+    ("encoder layers", header::ENCODER_LAYERS, 0, format::MAX_LAYERS),
+    ("decoder layers", header::DECODER_LAYERS, 0, format::MAX_LAYERS),
+];
 
 /// What the layers of a file are checked against.
-pub(crate) struct Check<'a> {
-    pub(crate) data: &'a [u8],
-    pub(crate) plan_bytes: usize,
-    pub(crate) image: [usize; 3],
-    pub(crate) latents: usize,
+struct Plan<'a> {
+    data: &'a [u8],
+    bytes: usize,
+    image: [usize; 3],
+    latents: usize,
 }
 
-impl Check<'_> {
+impl Inspection {
+    fn file<'a>(&mut self, file: &'a [u8]) -> Result<Model<'a>, Broken> {
+        let json = u64::from_le_bytes(*file.first_chunk().ok_or(Broken)?);
+        let Some(start) = format::data_start(file) else {
+            let expected = json.saturating_add(wide(PREFIX_BYTES));
+            return Err(self.truncated("header", expected, file.len()));
+        };
+        let data = format::from_byte(file, start);
+        let Some(record) = data.first_chunk() else {
+            return Err(self.truncated("plan header", wide(RECORD_BYTES), data.len()));
+        };
+        let bytes = self.header(record, data)?;
+        let size = |at| format::size16_at(record, at);
+        let image = [size(header::HEIGHT), size(header::WIDTH), size(header::CHANNELS)];
+        let latents = size(header::LATENTS);
+        let (encoder_layers, decoder_layers) = (size(header::ENCODER_LAYERS), size(header::DECODER_LAYERS));
+        let first_decoder = encoder_layers.saturating_add(1);
+        let first_factor = first_decoder.saturating_add(decoder_layers);
+        let plan = Plan { data, bytes, image, latents };
+        self.network(&plan, Place::Encoder, 1, encoder_layers)?;
+        self.network(&plan, Place::Decoder, first_decoder, decoder_layers)?;
+
+        let factors = format::from_byte(data, first_factor.saturating_mul(RECORD_BYTES)).as_chunks().0;
+        let factors = factors.get(..size(header::FACTORS)).unwrap_or(factors);
+        for (index, record) in factors.iter().enumerate() {
+            self.place = Place::Factor(index);
+            self.factor(record, latents, factors.get(..index).unwrap_or(&[]))?;
+        }
+
+        let model = Model {
+            image: image.into(),
+            latents,
+            mean_bits: format::u8_at(record, header::MEAN_BITS),
+            log_var_bits: format::u8_at(record, header::LOG_VAR_BITS),
+            encoder: Network::new(data, 1, encoder_layers, PIXEL_BYTES),
+            decoder: Network::new(data, first_decoder, decoder_layers, LATENT_BYTES),
+            factors,
+        };
+        for need in [model.encoder.need, model.decoder.need] {
+            if addressable(need.total()).is_none() {
+                return Err(self.refuse(LoadError::Memory { needed: wide(need.total()) }));
+            }
+        }
+        Ok(model)
+    }
+
+    #[cold]
+    fn truncated(&mut self, part: &'static str, expected: u64, found: usize) -> Broken {
+        self.refuse(LoadError::Truncated { part, expected, found: wide(found) })
+    }
+
+    /// Checks the plan header; returns the plan's length in bytes.
+    fn header(&mut self, record: &RecordBytes, data: &[u8]) -> Result<usize, Broken> {
+        let found = record.first_chunk().copied().unwrap_or_default();
+        if found != format::MAGIC {
+            return Err(self.refuse(LoadError::Magic { found }));
+        }
+        let size = |at| format::size16_at(record, at);
+        let found = size(header::VERSION);
+        if found != usize::from(format::VERSION) {
+            return Err(self.refuse(LoadError::Version { found: wide(found), expected: format::VERSION.into() }));
+        }
+        self.exactly("header length", size(header::LENGTH).cast_signed(), RECORD_BYTES.cast_signed())?;
+        let expected = format::u32_at(record, header::DATA_BYTES);
+        let found = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if found < expected {
+            return Err(self.truncated("data section", expected.into(), data.len()));
+        }
+        self.at_most("data section length", found, expected)?;
+        let (found, expected) = (format::u32_at(record, header::CHECKSUM), checksum::of_data(data));
+        if found != expected {
+            return Err(self.refuse(LoadError::Checksum { found, expected }));
+        }
+
+        for (field, at, low, high) in LIMITS {
+            self.between(field, size(*at).cast_signed(), *low, high.cast_signed())?;
+        }
+        self.between("factors", size(header::FACTORS).cast_signed(), 0, size(header::LATENTS).cast_signed())?;
+        if size(header::ENCODER_LAYERS) == 0 {
+            self.between("decoder layers", size(header::DECODER_LAYERS).cast_signed(), 1, isize::MAX)?;
+        }
+        for (field, at) in [("mean_bits", header::MEAN_BITS), ("log_var_bits", header::LOG_VAR_BITS)] {
+            self.between(field, format::u8_at(record, at).into(), 0, format::MAX_BITS.into())?;
+        }
+        self.zeros("reserved", format::from_byte(record, header::RESERVED))?;
+
+        let records = [header::ENCODER_LAYERS, header::DECODER_LAYERS, header::FACTORS]
+            .into_iter()
+            .fold(1, |sum: usize, at| sum.saturating_add(size(at)));
+        let bytes = records.saturating_mul(RECORD_BYTES);
+        let found = format::size_of_u32(format::u32_at(record, header::PLAN_BYTES));
+        self.exactly("plan length", found.cast_signed(), bytes.cast_signed())?;
+        if data.len() < bytes {
+            return Err(self.truncated("plan", wide(bytes), data.len()));
+        }
+        Ok(bytes)
+    }
+
     /// Checks `layers` layers, the first at record `first`: each one, how they fit together, and the two ends.
-    pub(crate) fn network(&self, place: fn(usize) -> Place, first: usize, layers: usize) -> Result<(), LoadError> {
+    fn network(
+        &mut self,
+        plan: &Plan<'_>,
+        place: fn(usize) -> Place,
+        first: usize,
+        layers: usize,
+    ) -> Result<(), Broken> {
         let decoder = place(0) == Place::Decoder(0);
         let mut position = Position {
-            place: place(0),
-            input: if decoder { [1, 1, self.latents] } else { self.image },
+            data: plan.data,
+            plan_bytes: plan.bytes,
+            input: if decoder { [1, 1, plan.latents] } else { plan.image },
             input_zero_point: if decoder { 0 } else { IMAGE_ZERO_POINT },
             latents: decoder,
             output: output::INT8,
         };
         for index in 0..layers {
+            self.place = place(index);
             let last = index.saturating_add(1) == layers;
-            position.place = place(index);
             position.output = match (last, decoder) {
                 (false, _) => output::INT8,
                 (true, false) => output::CODE,
                 (true, true) => output::PIXELS,
             };
-            let record = plan::record(self.data, first.saturating_add(index));
-            let record = check::layer(record, &position, self.data, self.plan_bytes)?;
+            let record = self.layer(plan::record(plan.data, first.saturating_add(index)), &position)?;
             if last {
-                self.end(position.place, &record, decoder)?;
+                self.end(plan, &record, decoder)?;
             }
             position.input = record.output_shape;
             position.input_zero_point = record.output_zero_point;
@@ -104,16 +170,17 @@ impl Check<'_> {
     }
 
     /// Checks that the last layer makes a code or an image.
-    fn end(&self, place: Place, record: &Record, decoder: bool) -> Result<(), LoadError> {
-        let exactly = |field, found, expected| check::value(place, field, found, Expected::Exactly(signed(expected)));
+    fn end(&mut self, plan: &Plan<'_>, record: &Record, decoder: bool) -> Result<(), Broken> {
         if decoder {
             let names = ["output height", "output width", "output channels"];
             let found = names.into_iter().zip(record.output_shape);
-            found.zip(self.image).try_for_each(|((name, found), expected)| exactly(name, signed(found), expected))
+            found.zip(plan.image).try_for_each(|((name, found), expected)| {
+                self.exactly(name, found.cast_signed(), expected.cast_signed())
+            })
         } else {
-            exactly("kind", record.kind.into(), usize::from(format::kind::LINEAR))?;
+            self.exactly("kind", record.kind.into(), format::kind::LINEAR.into())?;
             let features = Shape::from(record.output_shape).len();
-            exactly("output features", signed(features), self.latents.saturating_mul(2))
+            self.exactly("output features", features.cast_signed(), plan.latents.saturating_mul(2).cast_signed())
         }
     }
 }
@@ -127,7 +194,6 @@ mod tests {
 
     use super::*;
     use crate::code::Code;
-    use crate::model::Model;
 
     const TINY: &[u8] = include_bytes!("../tests/data/tiny.int8.safetensors");
 
@@ -147,7 +213,7 @@ mod tests {
 
     /// Whatever loads must run: overflow and bounds are checked in tests.
     fn run(file: &[u8]) -> bool {
-        let Ok(model) = Model::from_plan(file) else { return false };
+        let Ok(model) = load(file) else { return false };
         if model.arena_bytes() > 1 << 24 {
             return true;
         }
@@ -170,8 +236,8 @@ mod tests {
 
     #[test]
     fn every_plan_byte_forged() {
-        let plan_bytes =
-            usize::try_from(format::u32_at(&TINY[format::data_start(TINY).unwrap()..], header::PLAN_BYTES));
+        let record = TINY[format::data_start(TINY).unwrap()..].first_chunk().unwrap();
+        let plan_bytes = usize::try_from(format::u32_at(record, header::PLAN_BYTES));
         let mut loaded = 0;
         for at in 0..plan_bytes.unwrap() {
             for byte in 0..=255 {

@@ -1,16 +1,15 @@
 //! A model file, checked once and used in place.
 
 use crate::arena::addressable;
-use crate::check;
 use crate::code::{Code, Fixed};
-use crate::error::{LoadError, Place, RunError, UnknownFactor};
+use crate::error::{LoadError, RunError, UnknownFactor};
 use crate::factor::Factor;
-use crate::format::{self, RECORD_BYTES, header, wide};
+use crate::format::RecordBytes;
 use crate::layer::{ImageShape, Layer};
-use crate::load::{Check, check_header};
-use crate::plan::{self, LATENT_BYTES, Need, PIXEL_BYTES, Record};
+use crate::load;
+use crate::plan::{self, Need, Record};
 use crate::profile::Probe;
-use crate::stream::{self, Encoder};
+use crate::stream::{self, Encoder, Encoding};
 
 /// The layers of an encoder or decoder, in place.
 #[derive(Debug, Clone, Copy)]
@@ -21,18 +20,25 @@ pub(crate) struct Network<'a> {
     first: usize,
     pub(crate) layers: usize,
     /// Bytes of an element of the first layer's input.
-    pub(crate) element: u64,
+    pub(crate) element: usize,
     pub(crate) need: Need,
 }
 
 impl<'a> Network<'a> {
-    fn new(data: &'a [u8], first: usize, layers: usize, element: u64) -> Self {
+    pub(crate) fn new(data: &'a [u8], first: usize, layers: usize, element: usize) -> Self {
         Network { data, first, layers, element, need: Need::of(data, first, layers, element) }
     }
 
     /// Layer `index`, which is less than `layers`.
+    // Its variables are on the stack only while it runs.
+    #[inline(never)]
     pub(crate) fn layer(&self, index: usize) -> Layer<'a> {
-        Layer::new(self.data, Record::read(plan::record(self.data, self.first.saturating_add(index))))
+        Layer::new(self.data, self.record(index))
+    }
+
+    /// The record of layer `index`.
+    pub(crate) fn record(&self, index: usize) -> Record {
+        Record::read(plan::record(self.data, self.first.saturating_add(index)))
     }
 
     fn iter(self) -> impl ExactSizeIterator<Item = Layer<'a>> + Clone {
@@ -48,14 +54,13 @@ impl<'a> Network<'a> {
 /// A loaded model: an encoder, a decoder or both, and the names of their factors. Borrows the file's bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Model<'a> {
-    image: ImageShape,
-    latents: usize,
-    mean_bits: u8,
-    log_var_bits: u8,
-    encoder: Network<'a>,
-    decoder: Network<'a>,
-    /// The factor records.
-    factors: &'a [u8],
+    pub(crate) image: ImageShape,
+    pub(crate) latents: usize,
+    pub(crate) mean_bits: u8,
+    pub(crate) log_var_bits: u8,
+    pub(crate) encoder: Network<'a>,
+    pub(crate) decoder: Network<'a>,
+    pub(crate) factors: &'a [RecordBytes],
 }
 
 impl<'a> Model<'a> {
@@ -67,47 +72,9 @@ impl<'a> Model<'a> {
     ///
     /// The first rule of the format that the file breaks, with the values that disagree.
     pub fn load(file: &'a [u8]) -> Result<Model<'a>, LoadError> {
-        let model = Model::from_plan(file)?;
+        let model = load::load(file)?;
         #[cfg(feature = "std")]
         crate::header::check(file, &model)?;
-        Ok(model)
-    }
-
-    /// `load` as a device does it: without a look at the safetensors header.
-    pub(crate) fn from_plan(file: &'a [u8]) -> Result<Model<'a>, LoadError> {
-        let truncated = |part, expected| LoadError::Truncated { part, expected, found: wide(file.len()) };
-        let json = u64::from_le_bytes(*file.first_chunk().ok_or(truncated("header length", 8))?);
-        let start = format::data_start(file).ok_or(truncated("header", json.saturating_add(8)))?;
-        let data = format::from_byte(file, start);
-        let plan_bytes = check_header(data)?;
-        let size = |at| format::size16_at(data, at);
-        let image = [size(header::HEIGHT), size(header::WIDTH), size(header::CHANNELS)];
-        let latents = size(header::LATENTS);
-        let (encoder_layers, decoder_layers) = (size(header::ENCODER_LAYERS), size(header::DECODER_LAYERS));
-        let first_decoder = encoder_layers.saturating_add(1);
-        let first_factor = first_decoder.saturating_add(decoder_layers);
-        let check = Check { data, plan_bytes, image, latents };
-        check.network(Place::Encoder, 1, encoder_layers)?;
-        check.network(Place::Decoder, first_decoder, decoder_layers)?;
-
-        let factors = format::from_byte(data, first_factor.saturating_mul(RECORD_BYTES));
-        let (factors, _) = factors.split_at(factors.len().min(size(header::FACTORS).saturating_mul(RECORD_BYTES)));
-        for (index, record) in factors.chunks_exact(RECORD_BYTES).enumerate() {
-            check::factor(record, index, latents, factors.chunks_exact(RECORD_BYTES).take(index))?;
-        }
-
-        let model = Model {
-            image: image.into(),
-            latents,
-            mean_bits: format::u8_at(data, header::MEAN_BITS),
-            log_var_bits: format::u8_at(data, header::LOG_VAR_BITS),
-            encoder: Network::new(data, 1, encoder_layers, PIXEL_BYTES),
-            decoder: Network::new(data, first_decoder, decoder_layers, LATENT_BYTES),
-            factors,
-        };
-        for need in [model.encoder.need, model.decoder.need] {
-            addressable(need.total()).ok_or(LoadError::Memory { needed: need.total() })?;
-        }
         Ok(model)
     }
 
@@ -134,8 +101,8 @@ impl<'a> Model<'a> {
     /// Bytes of the plan.
     #[cfg(feature = "std")]
     pub(crate) fn plan_bytes(&self) -> usize {
-        let records = self.encoder.layers.saturating_add(self.decoder.layers).saturating_add(1);
-        records.saturating_mul(RECORD_BYTES).saturating_add(self.factors.len())
+        let layers = self.encoder.layers.saturating_add(self.decoder.layers);
+        layers.saturating_add(self.factors.len()).saturating_add(1).saturating_mul(crate::format::RECORD_BYTES)
     }
 
     /// Whether [`encode`](Self::encode) can work.
@@ -161,7 +128,7 @@ impl<'a> Model<'a> {
     /// The named factors, the most important first.
     pub fn factors(&self) -> impl ExactSizeIterator<Item = Factor<'a>> + Clone + use<'a> {
         let unit = Fixed::new(self.mean_bits);
-        self.factors.chunks_exact(RECORD_BYTES).map(move |record| Factor::read(record, unit))
+        self.factors.iter().map(move |record| Factor::read(record, unit))
     }
 
     /// The factor of that name.
@@ -208,15 +175,41 @@ impl<'a> Model<'a> {
         arena: &mut (impl AsMut<[u8]> + ?Sized),
         probe: &mut impl Probe,
     ) -> Result<Code, RunError> {
-        let mut encoder = self.encoder(arena)?;
+        let mut code = Code::new(self);
+        self.encode_into_profiled(pixels, arena, &mut code, probe)?;
+        Ok(code)
+    }
+
+    /// Encodes an image into `code`, without another code on the stack.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_into(
+        &self,
+        pixels: &[u8],
+        arena: &mut (impl AsMut<[u8]> + ?Sized),
+        code: &mut Code,
+    ) -> Result<(), RunError> {
+        code.reset(self);
+        self.encode_into_profiled(pixels, arena, code, &mut ())
+    }
+
+    /// [`encode_profiled`](Self::encode_profiled) into a new `code`.
+    fn encode_into_profiled(
+        &self,
+        pixels: &[u8],
+        arena: &mut (impl AsMut<[u8]> + ?Sized),
+        code: &mut Code,
+        probe: &mut impl Probe,
+    ) -> Result<(), RunError> {
+        let arena = self.encoder_memory(arena)?;
         let (expected, found) = (self.image.len(), pixels.len());
         if found != expected {
             return Err(RunError::ImageSize { expected, found });
         }
-        for row in pixels.chunks_exact(self.image.row_len().max(1)) {
-            encoder.push_row_profiled(row, probe)?;
-        }
-        encoder.finish()
+        let mut encoding = Encoding::new(self.encoder, self.image, arena);
+        pixels.chunks_exact(self.image.row_len().max(1)).try_for_each(|row| encoding.push_row(row, code, probe))
     }
 
     /// Starts encoding an image that arrives row by row.
@@ -228,8 +221,14 @@ impl<'a> Model<'a> {
     where
         'a: 'm,
     {
+        let arena = self.encoder_memory(arena)?;
+        Ok(Encoder::new(Encoding::new(self.encoder, self.image, arena), Code::new(self)))
+    }
+
+    /// The part of an arena that encoding needs.
+    fn encoder_memory<'m>(&self, arena: &'m mut (impl AsMut<[u8]> + ?Sized)) -> Result<&'m mut [u8], RunError> {
         if self.has_encoder() {
-            Encoder::new(self.encoder, Code::new(self), self.image, arena.as_mut())
+            stream::working_memory(&self.encoder, arena.as_mut())
         } else {
             Err(RunError::NoEncoder)
         }

@@ -2,16 +2,27 @@
 //!
 //! The compiler can evaluate all of it, so that firmware knows its memory from the file it embeds.
 
-use crate::format::{self, RECORD_BYTES, header, i8_at, kind, layer, output, size8_at, size16_at, u8_at, u32_at, wide};
+use crate::format::{
+    self, RECORD_BYTES, RecordBytes, header, i8_at, kind, layer, output, size8_at, size16_at, u8_at, u32_at,
+};
+use crate::kernels::MISALIGNMENT;
 
-/// Most bytes of a convolution's patch that are gathered at a time, unless one kernel row is longer.
-const PATCH_BYTES: usize = 256;
-/// Most features of a linear layer that are accumulated at a time.
-pub(crate) const LINEAR_BLOCK: usize = 64;
+/// Outputs of a row that are computed at a time, and whose patches of the input lie in the scratch.
+pub(crate) const COLUMNS: usize = 2;
+/// Most bytes of their patches that are there at a time. How many elements that is depends on the instruction set; the
+/// size does not, so that a workstation knows a device's. Twice as many make a Cortex-M4 2 % faster, half as many 5 %
+/// slower.
+const PATCHES_BYTES: usize = 256;
+/// Most bytes of an element of a patch on any instruction set.
+const ELEMENT_BYTES: usize = 4;
+/// Elements of a patch are written in groups of so many on some.
+const ELEMENT_GROUP: usize = 4;
+/// Most features of a linear layer, or input columns of a narrow convolution, that are accumulated at a time.
+pub(crate) const BLOCK_ROWS: usize = 64;
 /// Bytes of an element of the encoder's input.
-pub(crate) const PIXEL_BYTES: u64 = 1;
+pub(crate) const PIXEL_BYTES: usize = 1;
 /// Bytes of an element of the decoder's input, an int16.
-pub(crate) const LATENT_BYTES: u64 = 2;
+pub(crate) const LATENT_BYTES: usize = 2;
 /// Bytes of a 32-bit accumulator, bias or multiplier.
 pub(crate) const WORD_BYTES: usize = 4;
 
@@ -41,7 +52,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Reads a record from its 64 bytes.
-    pub(crate) const fn read(bytes: &[u8]) -> Record {
+    pub(crate) const fn read(bytes: &RecordBytes) -> Record {
         Record {
             kind: u8_at(bytes, layer::KIND),
             output: u8_at(bytes, layer::OUTPUT),
@@ -81,38 +92,39 @@ impl Record {
             kind::UPSAMPLE_NEAREST => 1,
             _ => height,
         };
-        smaller(window, height)
+        if window < height { window } else { height }
     }
 
-    /// Bytes of scratch for one output row: a patch of the input and the accumulators.
-    const fn scratch_bytes(&self) -> u64 {
-        let [_, _, in_channels] = self.input_shape;
+    /// Bytes of scratch for one output row.
+    const fn scratch_bytes(&self) -> usize {
+        let [in_height, in_width, in_channels] = self.input_shape;
         let [_, out_width, out_channels] = self.output_shape;
         let [kernel_height, kernel_width] = self.kernel;
         let [stride_height, stride_width] = self.stride;
-        let (taps_height, taps_width) = match self.kind {
-            kind::CONV2D => (kernel_height, kernel_width),
-            kind::CONV_TRANSPOSE2D => (taps(kernel_height, stride_height, 0), taps(kernel_width, stride_width, 0)),
+        let (rows, taps_height, taps_width) = match self.kind {
+            kind::CONV2D => (out_channels, kernel_height, kernel_width),
+            kind::CONV_TRANSPOSE2D => {
+                let columns = smaller(in_width, BLOCK_ROWS);
+                let rows = if columns < out_channels { out_channels } else { columns };
+                (rows, taps(kernel_height, stride_height, 0), taps(kernel_width, stride_width, 0))
+            }
             kind::LINEAR => {
-                let features = wide(out_width).saturating_mul(wide(out_channels));
-                let block = if features < wide(LINEAR_BLOCK) { features } else { wide(LINEAR_BLOCK) };
-                return block.saturating_mul(wide(WORD_BYTES));
+                let features = out_width.saturating_mul(out_channels);
+                (smaller(features, BLOCK_ROWS), in_height, in_width)
             }
             _ => return 0,
         };
-        let row = wide(taps_width).saturating_mul(wide(in_channels));
-        let patch = row.saturating_mul(wide(patch_rows(taps_height, row)));
-        patch.saturating_add(wide(out_channels).saturating_mul(wide(WORD_BYTES)))
+        let patch = taps_height.saturating_mul(taps_width).saturating_mul(in_channels);
+        block_bytes(rows, patch)
     }
 }
 
-/// Kernel rows whose patch, `row` bytes each, is gathered at a time.
-const fn patch_rows(taps: usize, row: u64) -> usize {
-    let mut rows = 1;
-    while rows < taps && row.saturating_mul(wide(rows).saturating_add(1)) <= wide(PATCH_BYTES) {
-        rows = rows.saturating_add(1);
-    }
-    rows
+/// Bytes of a block product: a sum for each row and column, and patches of up to `patch` elements.
+const fn block_bytes(rows: usize, patch: usize) -> usize {
+    let sums = rows.saturating_mul(COLUMNS).saturating_mul(WORD_BYTES);
+    let groups = patch.div_ceil(ELEMENT_GROUP).saturating_mul(ELEMENT_GROUP);
+    let patches = groups.saturating_mul(COLUMNS).saturating_mul(ELEMENT_BYTES);
+    MISALIGNMENT.saturating_add(sums).saturating_add(smaller(patches, PATCHES_BYTES))
 }
 
 /// Kernel rows (or columns) of a transposed convolution that reach outputs of phase `phase`.
@@ -124,20 +136,19 @@ const fn smaller(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
 }
 
-const fn pair_at(bytes: &[u8], at: usize) -> [usize; 2] {
+const fn pair_at(bytes: &RecordBytes, at: usize) -> [usize; 2] {
     [size8_at(bytes, at), size8_at(bytes, at.saturating_add(1))]
 }
 
-const fn shape_at(bytes: &[u8], at: usize) -> [usize; 3] {
+const fn shape_at(bytes: &RecordBytes, at: usize) -> [usize; 3] {
     [size16_at(bytes, at), size16_at(bytes, at.saturating_add(2)), size16_at(bytes, at.saturating_add(4))]
 }
 
-/// The 64 bytes of the plan's record `index`, the header counted as record 0.
-pub(crate) const fn record(plan: &[u8], index: usize) -> &[u8] {
-    let rest = format::from_byte(plan, index.saturating_mul(RECORD_BYTES));
-    match rest.split_at_checked(RECORD_BYTES) {
-        Some((record, _)) => record,
-        None => &[],
+/// The plan's record `index`, the header counted as record 0; zeros outside.
+pub(crate) const fn record(plan: &[u8], index: usize) -> &RecordBytes {
+    match format::from_byte(plan, index.saturating_mul(RECORD_BYTES)).first_chunk() {
+        Some(record) => record,
+        None => &[0; RECORD_BYTES],
     }
 }
 
@@ -151,9 +162,9 @@ pub(crate) const fn record(plan: &[u8], index: usize) -> &[u8] {
 pub(crate) struct Rings {
     from_end: bool,
     /// Bytes of the current stage.
-    used: u64,
+    used: usize,
     /// Most bytes alive at a time so far.
-    peak: u64,
+    peak: usize,
 }
 
 impl Rings {
@@ -162,7 +173,7 @@ impl Rings {
     }
 
     /// Adds the buffer before a layer, whose elements have `element` bytes.
-    pub(crate) const fn add_input(self, record: &Record, element: u64) -> Rings {
+    pub(crate) const fn add_input(self, record: &Record, element: usize) -> Rings {
         let bytes = input_bytes(record, element);
         if record.needs_all_rows() {
             let both = self.add(bytes);
@@ -177,43 +188,43 @@ impl Rings {
         self.add(output_row_bytes(record))
     }
 
-    const fn add(self, bytes: u64) -> Rings {
+    const fn add(self, bytes: usize) -> Rings {
         let used = self.used.saturating_add(bytes);
         Rings { used, peak: if used > self.peak { used } else { self.peak }, ..self }
     }
 
     /// Offset of the buffer added last, `bytes` long, in an area of `total` bytes.
-    pub(crate) const fn offset(&self, bytes: u64, total: u64) -> u64 {
+    pub(crate) const fn offset(&self, bytes: usize, total: usize) -> usize {
         if self.from_end { total.saturating_sub(self.used) } else { self.used.saturating_sub(bytes) }
     }
 }
 
 /// Bytes of the buffer before a layer, from the bytes of an element.
-pub(crate) const fn input_bytes(record: &Record, element: u64) -> u64 {
+pub(crate) const fn input_bytes(record: &Record, element: usize) -> usize {
     let [_, width, channels] = record.input_shape;
-    wide(width).saturating_mul(wide(channels)).saturating_mul(wide(record.ring_rows())).saturating_mul(element)
+    width.saturating_mul(channels).saturating_mul(record.ring_rows()).saturating_mul(element)
 }
 
 /// Bytes of one output row: codes are int16, all else bytes.
-pub(crate) const fn output_row_bytes(record: &Record) -> u64 {
+pub(crate) const fn output_row_bytes(record: &Record) -> usize {
     let [_, width, channels] = record.output_shape;
     let element = if record.output == output::CODE { 2 } else { 1 };
-    wide(width).saturating_mul(wide(channels)).saturating_mul(element)
+    width.saturating_mul(channels).saturating_mul(element)
 }
 
 /// The working memory of one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Need {
-    /// Bytes of patch and accumulators, first in the arena.
-    pub(crate) scratch: u64,
+    /// Bytes of patches and sums, first in the arena.
+    pub(crate) scratch: usize,
     /// Bytes of row buffers, behind it.
-    pub(crate) rings: u64,
+    pub(crate) rings: usize,
 }
 
 impl Need {
     /// The need of `layers` layers whose records start at record `first` of the plan; `element` bytes are an element
     /// of the first layer's input.
-    pub(crate) const fn of(plan: &[u8], first: usize, layers: usize, element: u64) -> Need {
+    pub(crate) const fn of(plan: &[u8], first: usize, layers: usize, element: usize) -> Need {
         let mut need = Need { scratch: 0, rings: 0 };
         let mut rings = Rings::new();
         let mut index = 0;
@@ -232,7 +243,7 @@ impl Need {
         need
     }
 
-    pub(crate) const fn total(&self) -> u64 {
+    pub(crate) const fn total(&self) -> usize {
         self.scratch.saturating_add(self.rings)
     }
 }
@@ -241,15 +252,13 @@ impl Need {
 pub(crate) const fn needs(file: &[u8]) -> Option<(Need, Need)> {
     let Some(start) = format::data_start(file) else { return None };
     let plan = format::from_byte(file, start);
-    let mut index = 0;
-    while index < format::MAGIC.len() {
-        if u8_at(plan, index) != u8_at(&format::MAGIC, index) {
-            return None;
-        }
-        index = index.saturating_add(1);
+    let header_record = record(plan, 0);
+    let Some(magic) = header_record.first_chunk() else { return None };
+    if u64::from_le_bytes(*magic) != u64::from_le_bytes(format::MAGIC) {
+        return None;
     }
-    let encoder = size16_at(plan, header::ENCODER_LAYERS);
-    let decoder = size16_at(plan, header::DECODER_LAYERS);
+    let encoder = size16_at(header_record, header::ENCODER_LAYERS);
+    let decoder = size16_at(header_record, header::DECODER_LAYERS);
     if encoder > format::MAX_LAYERS || decoder > format::MAX_LAYERS {
         return None;
     }

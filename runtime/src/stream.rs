@@ -24,78 +24,86 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// How far each layer has come.
+/// The buffer before a layer, or behind the last one, and how far it has come.
+#[derive(Debug, Clone, Copy)]
+struct Ring {
+    /// Where it starts, counted from the row buffers' start behind the scratch.
+    offset: usize,
+    /// Rows that have entered it.
+    rows: u16,
+    /// Rows that have to, for the layer behind it to compute its next row; `ALL_MADE` when it has made all.
+    needed: u16,
+}
+
+/// More rows than any layer has: `format::MAX_SIDE` is the most.
+const ALL_MADE: u16 = u16::MAX;
+
+/// A network at work.
 #[derive(Debug)]
 struct Stream<'a> {
     network: Network<'a>,
-    /// Offset of the buffer before each layer, and behind the last, behind the scratch.
-    offsets: [usize; MAX_LAYERS + 1],
-    /// Rows that have entered the buffer before each layer, and behind the last.
-    rows: [usize; MAX_LAYERS + 1],
-    /// Input rows that each layer needs for its next row; `usize::MAX` when it has made all.
-    needed: [usize; MAX_LAYERS],
+    rings: [Ring; MAX_LAYERS + 1],
 }
 
 impl<'a> Stream<'a> {
-    fn new(network: Network<'a>) -> Self {
-        let mut stream = Stream {
-            network,
-            offsets: [0; MAX_LAYERS + 1],
-            rows: [0; MAX_LAYERS + 1],
-            needed: [usize::MAX; MAX_LAYERS],
-        };
-        let mut rings = Rings::new();
-        let mut output_bytes = 0;
-        for index in 0..network.layers {
+    /// A network that is not at work yet: [`start`](Self::start) follows. Two steps, so that it is not copied.
+    #[inline(always)]
+    fn idle(network: Network<'a>) -> Self {
+        Stream { network, rings: [Ring { offset: 0, rows: 0, needed: ALL_MADE }; MAX_LAYERS + 1] }
+    }
+
+    /// Lays out the buffers.
+    #[inline(never)]
+    fn start(&mut self) {
+        let network = self.network;
+        let mut layout = Rings::new();
+        for (index, ring) in self.rings.iter_mut().enumerate().take(network.layers) {
             let layer = network.layer(index);
             let element = if index == 0 { network.element } else { 1 };
-            rings = rings.add_input(&layer.record, element);
-            stream.place(index, rings, plan::input_bytes(&layer.record, element));
-            stream.expect(index, layer.rows_needed(0));
-            output_bytes = plan::output_row_bytes(&layer.record);
-            if index + 1 == network.layers {
-                rings = rings.add_output(&layer.record);
-            }
+            layout = layout.add_input(&layer.record, element);
+            ring.offset = layout.offset(plan::input_bytes(&layer.record, element), network.need.rings);
+            ring.needed = narrow(layer.rows_needed(0));
         }
-        stream.place(network.layers, rings, output_bytes);
-        stream
-    }
-
-    fn place(&mut self, index: usize, rings: Rings, bytes: u64) {
-        if let Some(offset) = self.offsets.get_mut(index) {
-            *offset = size(rings.offset(bytes, self.network.need.rings));
+        if let Some(ring) = self.rings.get_mut(network.layers) {
+            let last = network.record(network.layers.saturating_sub(1));
+            ring.offset = layout.add_output(&last).offset(plan::output_row_bytes(&last), network.need.rings);
         }
     }
 
-    fn expect(&mut self, index: usize, rows: usize) {
-        if let Some(needed) = self.needed.get_mut(index) {
-            *needed = rows;
-        }
-    }
-
-    fn offset(&self, index: usize) -> usize {
-        self.offsets.get(index).copied().unwrap_or(0)
-    }
-
-    fn rows(&self, index: usize) -> usize {
-        self.rows.get(index).copied().unwrap_or(0)
+    fn ring(&self, index: usize) -> Ring {
+        self.rings.get(index).copied().unwrap_or(Ring { offset: 0, rows: 0, needed: ALL_MADE })
     }
 
     fn count_row(&mut self, index: usize) {
-        if let Some(rows) = self.rows.get_mut(index) {
-            *rows += 1;
+        if let Some(ring) = self.rings.get_mut(index) {
+            ring.rows += 1;
         }
     }
 
     /// Whether the last layer has made all rows.
     fn is_done(&self) -> bool {
-        self.needed.get(self.network.layers.saturating_sub(1)) == Some(&usize::MAX)
+        self.ring(self.network.layers.saturating_sub(1)).needed == ALL_MADE
     }
 
-    /// Where the next row goes in the buffer before layer `index`, `row_bytes` long, counted from the row buffers.
-    fn slot(&self, index: usize, slots: usize, row_bytes: usize) -> Range<usize> {
-        let start = self.offset(index) + self.rows(index) % slots.max(1) * row_bytes;
+    /// Where the next row goes in the buffer before layer `index`, or behind the last, counted from the row buffers.
+    // Its variables are on the stack only while it runs.
+    #[inline(never)]
+    fn slot(&self, index: usize) -> Range<usize> {
+        let (slots, row_bytes) = if index < self.network.layers {
+            let record = self.network.record(index);
+            let [_, width, channels] = record.input_shape;
+            (record.ring_rows(), width * channels * self.element(index))
+        } else {
+            (1, plan::output_row_bytes(&self.network.record(self.network.layers.saturating_sub(1))))
+        };
+        let ring = self.ring(index);
+        let start = ring.offset + usize::from(ring.rows) % slots.max(1) * row_bytes;
         start..start + row_bytes
+    }
+
+    /// Bytes of an element of the input of layer `index`.
+    fn element(&self, index: usize) -> usize {
+        if index == 0 { self.network.element } else { 1 }
     }
 
     /// Puts one row in front of the first layer: `fill` writes its bytes. Nothing happens when no more is needed.
@@ -103,10 +111,8 @@ impl<'a> Stream<'a> {
         if self.is_done() {
             return;
         }
-        let record = self.network.layer(0).record;
-        let [_, width, channels] = record.input_shape;
-        let slot = self.slot(0, record.ring_rows(), width * channels * size(self.network.element));
-        let (_, rings) = arena.split_at_mut(size(self.network.need.scratch).min(arena.len()));
+        let slot = self.slot(0);
+        let (_, rings) = arena.split_at_mut(self.network.need.scratch.min(arena.len()));
         if let Some(row) = rings.get_mut(slot) {
             fill(row);
         }
@@ -125,31 +131,32 @@ impl<'a> Stream<'a> {
         if self.is_done() {
             return None;
         }
-        let ready = self.rows.iter().zip(&self.needed).take(self.network.layers);
-        ready.rev().position(|(rows, needed)| rows >= needed).map(|from_end| self.network.layers - 1 - from_end)
+        let rings = self.rings.get(..self.network.layers)?;
+        rings.iter().rposition(|ring| ring.rows >= ring.needed)
     }
 
     /// Computes the next row of layer `index`.
     fn run_row(&mut self, index: usize, arena: &mut [u8], probe: &mut impl Probe, emit: &mut impl FnMut(usize, &[u8])) {
         probe.begin(index);
         let layer = self.network.layer(index);
-        let y = self.rows(index + 1);
+        let y = usize::from(self.ring(index + 1).rows);
         let last = index + 1 == self.network.layers;
-        let element = if index == 0 { self.network.element } else { 1 };
-        let start = self.offset(index);
-        let input = start..start + size(plan::input_bytes(&layer.record, element));
-        let slots = if last { 1 } else { self.network.layer(index + 1).record.ring_rows() };
-        let output = self.slot(index + 1, slots, size(plan::output_row_bytes(&layer.record)));
+        let element = self.element(index);
+        let start = self.ring(index).offset;
+        let input = start..start + plan::input_bytes(&layer.record, element);
+        let output = self.slot(index + 1);
 
-        let (scratch, rings) = arena.split_at_mut(size(self.network.need.scratch).min(arena.len()));
+        let (scratch, rings) = arena.split_at_mut(self.network.need.scratch.min(arena.len()));
         let (input, output) = apart(rings, input, output);
         let shape = layer.input();
         let rows = Rows { bytes: input, row_bytes: shape.row_len(), height: shape.height };
         kernels::run_row(&layer, element == plan::LATENT_BYTES, y, rows, scratch, output);
 
         self.count_row(index + 1);
-        let next = if y + 1 == layer.output().height { usize::MAX } else { layer.rows_needed(y + 1) };
-        self.expect(index, next);
+        let next = if y + 1 == layer.output().height { ALL_MADE } else { narrow(layer.rows_needed(y + 1)) };
+        if let Some(ring) = self.rings.get_mut(index) {
+            ring.needed = next;
+        }
         probe.end(index);
         if last {
             emit(y, output);
@@ -168,36 +175,83 @@ fn apart(bytes: &mut [u8], input: Range<usize>, output: Range<usize>) -> (&[u8],
     }
 }
 
-/// A size that loading has found to fit.
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+/// A number of rows, at most `format::MAX_SIDE`.
+fn narrow(rows: usize) -> u16 {
+    u16::try_from(rows).unwrap_or(ALL_MADE)
 }
 
 /// The part of an arena that a network needs.
-fn working_memory<'m>(network: &Network<'_>, arena: &'m mut [u8]) -> Result<&'m mut [u8], RunError> {
-    let (expected, found) = (size(network.need.total()), arena.len());
+pub(crate) fn working_memory<'m>(network: &Network<'_>, arena: &'m mut [u8]) -> Result<&'m mut [u8], RunError> {
+    let (expected, found) = (network.need.total(), arena.len());
     arena.get_mut(..expected).ok_or(RunError::ArenaSize { expected, found })
+}
+
+/// An image on its way through the encoder.
+#[derive(Debug)]
+pub(crate) struct Encoding<'m> {
+    stream: Stream<'m>,
+    arena: &'m mut [u8],
+    image: ImageShape,
+    pushed: usize,
+}
+
+impl<'m> Encoding<'m> {
+    /// `arena` is the network's `working_memory`.
+    #[inline(always)]
+    pub(crate) fn new(network: Network<'m>, image: ImageShape, arena: &'m mut [u8]) -> Self {
+        Encoding { stream: Stream::idle(network), arena, image, pushed: 0 }
+    }
+
+    /// Takes the next row and computes all that it makes possible; the last one completes `code`.
+    pub(crate) fn push_row(&mut self, row: &[u8], code: &mut Code, probe: &mut impl Probe) -> Result<(), RunError> {
+        let (expected, found) = (self.image.row_len(), row.len());
+        if found != expected {
+            return Err(RunError::RowSize { expected, found });
+        }
+        if self.pushed == self.image.height {
+            return Err(RunError::RowCount { expected: self.image.height, found: self.pushed + 1 });
+        }
+        if self.pushed == 0 {
+            self.stream.start();
+        }
+        self.pushed += 1;
+        // p - 128 in two's complement is p with its top bit flipped.
+        self.stream.push(self.arena, |slot| {
+            for (to, pixel) in slot.iter_mut().zip(row) {
+                *to = pixel ^ 0x80;
+            }
+        });
+        self.stream.run(self.arena, probe, |y, row| {
+            let values = row.as_chunks().0.iter().map(|raw| i16::from_le_bytes(*raw));
+            let first = y * values.len();
+            for (feature, raw) in (first..).zip(values) {
+                // The last layer's features are the means, then the log-variances: `load` has counted them.
+                let _ = match feature.checked_sub(code.latents()) {
+                    None => code.set_raw(feature, raw),
+                    Some(latent) => code.set_log_var_raw(latent, raw),
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Refuses an image of which rows are missing.
+    fn finish(&self) -> Result<(), RunError> {
+        let (expected, found) = (self.image.height, self.pushed);
+        if found == expected { Ok(()) } else { Err(RunError::RowCount { expected, found }) }
+    }
 }
 
 /// Encodes an image that arrives row by row, from the top.
 #[derive(Debug)]
 pub struct Encoder<'m> {
-    stream: Stream<'m>,
-    arena: &'m mut [u8],
+    encoding: Encoding<'m>,
     code: Code,
-    image: ImageShape,
-    pushed: usize,
 }
 
 impl<'m> Encoder<'m> {
-    pub(crate) fn new(
-        network: Network<'m>,
-        code: Code,
-        image: ImageShape,
-        arena: &'m mut [u8],
-    ) -> Result<Self, RunError> {
-        let arena = working_memory(&network, arena)?;
-        Ok(Encoder { stream: Stream::new(network), arena, code, image, pushed: 0 })
+    pub(crate) fn new(encoding: Encoding<'m>, code: Code) -> Self {
+        Encoder { encoding, code }
     }
 
     /// Takes the next row, `(W, C)` bytes, and computes all that it makes possible.
@@ -215,33 +269,7 @@ impl<'m> Encoder<'m> {
     ///
     /// As `push_row`.
     pub fn push_row_profiled(&mut self, row: &[u8], probe: &mut impl Probe) -> Result<(), RunError> {
-        let (expected, found) = (self.image.row_len(), row.len());
-        if found != expected {
-            return Err(RunError::RowSize { expected, found });
-        }
-        if self.pushed == self.image.height {
-            return Err(RunError::RowCount { expected: self.image.height, found: self.pushed + 1 });
-        }
-        self.pushed += 1;
-        // p - 128 in two's complement is p with its top bit flipped.
-        self.stream.push(self.arena, |slot| {
-            for (to, pixel) in slot.iter_mut().zip(row) {
-                *to = pixel ^ 0x80;
-            }
-        });
-        let Encoder { stream, arena, code, .. } = self;
-        stream.run(arena, probe, |y, row| {
-            let values = row.as_chunks().0.iter().map(|raw| i16::from_le_bytes(*raw));
-            let first = y * values.len();
-            for (feature, raw) in (first..).zip(values) {
-                // The last layer's features are the means, then the log-variances: `load` has counted them.
-                let _ = match feature.checked_sub(code.latents()) {
-                    None => code.set_raw(feature, raw),
-                    Some(latent) => code.set_log_var_raw(latent, raw),
-                };
-            }
-        });
-        Ok(())
+        self.encoding.push_row(row, &mut self.code, probe)
     }
 
     /// The code of the image.
@@ -250,8 +278,8 @@ impl<'m> Encoder<'m> {
     ///
     /// If rows are missing.
     pub fn finish(self) -> Result<Code, RunError> {
-        let (expected, found) = (self.image.height, self.pushed);
-        if found == expected { Ok(self.code) } else { Err(RunError::RowCount { expected, found }) }
+        self.encoding.finish()?;
+        Ok(self.code)
     }
 }
 
@@ -264,7 +292,8 @@ pub(crate) fn decode(
     draw: impl FnMut(usize, &[u8]),
 ) -> Result<(), RunError> {
     let arena = working_memory(&network, arena)?;
-    let mut stream = Stream::new(network);
+    let mut stream = Stream::idle(network);
+    stream.start();
     stream.push(arena, |slot| {
         for (to, latent) in slot.as_chunks_mut().0.iter_mut().zip(latents) {
             *to = latent.to_le_bytes();

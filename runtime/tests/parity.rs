@@ -69,10 +69,24 @@ proptest! {
     #[test]
     fn random_networks(seed: u64) {
         check(&networks::random(seed), seed);
+        check(&networks::normalized(networks::random(seed)), seed);
+    }
+}
+
+#[test]
+fn odd_widths() {
+    for seed in 0..200 {
+        check(&networks::odd_widths(seed), seed);
+        check(&networks::normalized(networks::odd_widths(seed)), seed);
     }
 }
 
 #[test]
 fn sprites_net() {
     check(&networks::sprites(3), 5);
+}
+
+#[test]
+fn color_net() {
+    check(&networks::color(4), 6);
 }

@@ -1,35 +1,47 @@
 //! Convolutions. A transposed convolution is one small stride-1 convolution for each phase of its outputs.
 
-use super::dot::{accumulate, dot};
-use super::{Rows, requantize};
+#[cfg(not(kernel = "helium"))]
+use core::array;
+
+use super::Rows;
+#[cfg(not(kernel = "helium"))]
+use super::product::{Block, WeightRows};
+#[cfg(not(kernel = "helium"))]
+use super::{narrow, requantize};
 use crate::layer::Layer;
+#[cfg(not(kernel = "helium"))]
+use crate::plan::COLUMNS;
 use crate::plan::{WORD_BYTES, taps};
-use crate::stream::copy;
 
 /// A convolution along one output row.
-struct Convolution<'a> {
+pub(super) struct Convolution<'a> {
+    pub(super) layer: &'a Layer<'a>,
+    pub(super) input: Rows<'a>,
     /// int8, `(out C, taps H, taps W, in C)`.
-    weights: &'a [u8],
+    pub(super) weights: &'a [u8],
     /// int32, `(out C)`.
-    biases: &'a [u8],
-    taps_height: usize,
-    taps_width: usize,
+    pub(super) biases: &'a [u8],
+    pub(super) taps_height: usize,
+    pub(super) taps_width: usize,
     /// Input row of the first tap, and input column of the first tap of the first output.
-    top: isize,
-    left: isize,
+    pub(super) top: isize,
+    pub(super) left: isize,
     /// Input columns from one output to the next.
-    advance: usize,
+    pub(super) advance: usize,
     /// The output columns: `first`, `first + step`, ….
-    first: usize,
-    step: usize,
+    pub(super) first: usize,
+    pub(super) step: usize,
 }
 
 /// Row `y` of a conv2d.
+#[inline(never)]
 pub(super) fn conv2d_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, scratch: &mut [u8], output: &mut [u8]) {
     let [taps_height, taps_width] = layer.record.kernel;
     let [stride_height, stride_width] = layer.record.stride;
     let [above, before] = layer.record.padding;
     let convolution = Convolution {
+        layer,
+        input,
         weights: layer.weights,
         biases: layer.biases,
         taps_height,
@@ -40,10 +52,11 @@ pub(super) fn conv2d_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, scratch: 
         first: 0,
         step: 1,
     };
-    convolution.row(layer, input, scratch, output);
+    convolution.row(scratch, output);
 }
 
 /// Row `y` of a conv_transpose2d: its row phase with each column phase.
+#[inline(never)]
 pub(super) fn conv_transpose2d_row(
     layer: &Layer<'_>,
     y: usize,
@@ -69,6 +82,8 @@ pub(super) fn conv_transpose2d_row(
         // The least column with (column + padding) mod stride = phase.
         let first = (phase + stride_width.get() - before % stride_width) % stride_width;
         let convolution = Convolution {
+            layer,
+            input,
             weights: these,
             biases,
             taps_height,
@@ -79,53 +94,97 @@ pub(super) fn conv_transpose2d_row(
             first,
             step: stride_width.get(),
         };
-        convolution.row(layer, input, scratch, output);
+        #[cfg(not(kernel = "helium"))]
+        if narrow::fits(&convolution, scratch) {
+            narrow::row(&convolution, scratch, output);
+            continue;
+        }
+        convolution.row(scratch, output);
     }
 }
 
+/// An element of a patch.
+#[cfg(not(kernel = "helium"))]
+#[derive(Clone, Copy, Default)]
+struct Element {
+    /// Its kernel row.
+    tap: usize,
+    /// Its index in the patch's row, `(taps W, in C)`.
+    index: usize,
+}
+
+#[cfg(not(kernel = "helium"))]
 impl Convolution<'_> {
-    /// Computes its outputs of a row, `(W, C)`. `scratch` holds the accumulators, then a part of the patch: as many of
-    /// its rows as fit, gathered from the input so that the products of an output channel run over contiguous bytes.
-    fn row(&self, layer: &Layer<'_>, input: Rows<'_>, scratch: &mut [u8], output: &mut [u8]) {
-        let (in_channels, out_channels) = (layer.input().channels, layer.output().channels);
-        let zero_point = layer.record.input_zero_point.cast_unsigned();
-        let patch_row = self.taps_width * in_channels;
-        let patch = self.taps_height * patch_row;
-        let (accumulators, scratch) = scratch.split_at_mut((out_channels * WORD_BYTES).min(scratch.len()));
-        let rows_at_once = (scratch.len() / patch_row.max(1)).max(1);
+    /// Computes its outputs of a row, `(W, C)`: neighbors together, and of their patches as much at a time as the
+    /// scratch holds.
+    fn row(&self, scratch: &mut [u8], output: &mut [u8]) {
+        let (in_channels, out_channels) = (self.layer.input().channels, self.layer.output().channels);
+        let patch = self.taps_height * self.taps_width * in_channels;
+        let mut block = Block::new(scratch, out_channels);
+        let capacity = block.capacity().max(1);
 
-        let pixels = output.chunks_exact_mut((out_channels * requantize::element_bytes(layer)).max(1));
-        for (index, pixel) in pixels.skip(self.first).step_by(self.step.max(1)).enumerate() {
-            let left = self.left + signed(index * self.advance);
-            copy(accumulators, self.biases);
-            for first_tap in (0..self.taps_height).step_by(rows_at_once) {
-                let count = rows_at_once.min(self.taps_height - first_tap);
-                let part = scratch.get_mut(..count * patch_row).unwrap_or(&mut []);
-                for (y, to) in (self.top + signed(first_tap)..).zip(part.chunks_exact_mut(patch_row.max(1))) {
-                    gather(input.row(y), left, in_channels, zero_point, to);
-                }
-                let (first, length) = (first_tap * patch_row, count * patch_row);
-                accumulate(accumulators, part, self.weights, patch, first, length, dot);
+        let pixel_bytes = (out_channels * requantize::element_bytes(self.layer)).max(1);
+        let mut pixels = output.chunks_exact_mut(pixel_bytes).skip(self.first).step_by(self.step.max(1));
+        let mut left = self.left;
+        loop {
+            let neighbors: [_; COLUMNS] = array::from_fn(|_| pixels.next());
+            let columns = neighbors.iter().flatten().count();
+            if columns == 0 {
+                return;
             }
-            requantize::write(layer, accumulators, 0, pixel);
+            block.start(self.biases);
+            let mut start = Element::default();
+            for first in (0..patch).step_by(capacity) {
+                let length = capacity.min(patch - first);
+                start = self.gather(left, columns, start, length, &mut block);
+                block.accumulate(WeightRows { bytes: self.weights, stride: patch, first, length });
+            }
+            for (column, pixel) in neighbors.into_iter().flatten().enumerate() {
+                requantize::write(self.layer, &block, column, 0, pixel);
+            }
+            left += signed(COLUMNS * self.advance);
         }
     }
-}
 
-/// Copies columns `left..` of an input row to `to`; outside the image reads as the zero point.
-#[inline]
-fn gather(row: Option<&[u8]>, left: isize, channels: usize, zero_point: u8, to: &mut [u8]) {
-    let Some(row) = row else { return to.fill(zero_point) };
-    let start = usize::try_from(left).ok().map(|left| left * channels);
-    if let Some(inside) = start.and_then(|start| row.get(start..start + to.len())) {
-        return copy(to, inside);
-    }
-    for (x, to) in (left..).zip(to.chunks_exact_mut(channels.max(1))) {
-        let start = usize::try_from(x).ok().map(|x| x * channels);
-        match start.and_then(|start| row.get(start..start + channels)) {
-            Some(pixel) => copy(to, pixel),
-            None => to.fill(zero_point),
+    /// Copies `length` elements from `start` on of the patches of `columns` neighbors, the first one's first tap being
+    /// input column `left`; returns the element behind them.
+    #[inline(never)]
+    fn gather(&self, left: isize, columns: usize, start: Element, length: usize, block: &mut Block<'_>) -> Element {
+        let channels = self.layer.input().channels;
+        let patch_row = self.taps_width * channels;
+        let Element { mut tap, mut index } = start;
+        let mut at = 0;
+        while at < length {
+            let count = (patch_row - index).min(length - at);
+            let row = self.input.row(self.top + signed(tap)).unwrap_or(&[]);
+            let mut first = left * signed(channels) + signed(index);
+            for column in 0..columns {
+                match usize::try_from(first).ok().and_then(|first| row.get(first..first + count)) {
+                    Some(inside) => block.put(column, at, inside),
+                    None => self.pad(row, first, count, block, column, at),
+                }
+                first += signed(self.advance * channels);
+            }
+            at += count;
+            index += count;
+            if index == patch_row {
+                (tap, index) = (tap + 1, 0);
+            }
         }
+        Element { tap, index }
+    }
+
+    /// Copies `count` bytes from `first` on of an input row to elements `at..` of a patch; outside the row reads as the
+    /// zero point.
+    #[inline(never)]
+    fn pad(&self, row: &[u8], first: isize, count: usize, block: &mut Block<'_>, column: usize, at: usize) {
+        let before = count.min(usize::try_from(-first).unwrap_or(0));
+        let from = usize::try_from(first).unwrap_or(0).min(row.len());
+        let inside = (count - before).min(row.len() - from);
+        let zero_point = self.layer.record.input_zero_point;
+        block.fill(column, at, before, zero_point);
+        block.put(column, at + before, row.get(from..from + inside).unwrap_or(&[]));
+        block.fill(column, at + before + inside, count - before - inside, zero_point);
     }
 }
 

@@ -1,16 +1,32 @@
 //! The arithmetic of `docs/format.md`, section 5, one output row at a time.
 //!
-//! This portable implementation is the specification for any other. Activations and weights are int8 in memory of
-//! bytes, accumulators int32; all shapes are channels last.
+//! Activations and weights are int8 in memory of bytes, accumulators int32; all shapes are channels last. Layers with
+//! weights gather patches of their input and leave the products to [`product`], the one part that differs between
+//! instruction sets. [`narrow`] does without patches where they would cost more than the products.
+//!
+//! Stacks are small: what is `#[inline(never)]` has its variables there only while it runs.
 
 mod convolution;
-mod dot;
+#[cfg(kernel = "helium")]
+#[expect(unsafe_code, reason = "vector instructions")]
+mod helium;
+#[cfg(not(kernel = "helium"))]
 mod linear;
+#[cfg(not(kernel = "helium"))]
+mod narrow;
+#[cfg(not(kernel = "helium"))]
+mod product;
 mod requantize;
 mod resample;
+#[expect(unsafe_code, reason = "bytes seen as words")]
+mod words;
 
 #[cfg(feature = "std")]
 pub(crate) use self::requantize::requantize;
+pub(crate) use words::MISALIGNMENT;
+
+#[cfg(kernel = "helium")]
+use self::helium as linear;
 use crate::layer::{Layer, LayerKind};
 
 /// The input of a layer: a ring buffer of whole rows, `(W, C)` each. Row y lies in slot y mod slots.

@@ -1,12 +1,36 @@
 //! From accumulators to outputs: the only rounding of the format.
 
-use crate::format::{output, wide};
+#[cfg(not(kernel = "helium"))]
+use super::product::Block;
+use crate::format::{FLAG_NEGATIVE_MULTIPLIERS, output};
 use crate::layer::Layer;
+use crate::plan::WORD_BYTES;
 
-/// acc·m / 2^shift to the nearest integer, halves up. `shift` is 1..=62.
+/// Requantized values saturate here, far outside what any output can be.
+const LARGEST: i64 = 1 << 30;
+
+/// acc·m / 2^shift to the nearest integer, halves up; `shift` is 1..=62.
 #[inline]
-pub(crate) fn requantize(accumulator: i32, multiplier: i32, shift: u8) -> i64 {
-    (i64::from(accumulator) * i64::from(multiplier) + (1 << (shift - 1))) >> shift
+pub(crate) fn requantize(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
+    match shift.checked_sub(33) {
+        // With acc·m = 2^32·high + low, 0 ≤ low < 2^32, and t = shift - 32:
+        //
+        //     (acc·m + 2^(shift-1)) / 2^shift = (high + 2^(t-1) + low / 2^32) / 2^t
+        //
+        // Here t ≥ 1, so high + 2^(t-1) is whole, and rounding down may drop the fraction behind it. |high| ≤ 2^30.
+        Some(rest) => {
+            let high = ((i64::from(accumulator) * i64::from(multiplier)) >> 32) as i32;
+            (high + (1 << rest)) >> (rest + 1)
+        }
+        None => requantize_wide(accumulator, multiplier, shift),
+    }
+}
+
+/// [`requantize`] with a shift of at most 32: a rare one, since it takes sums of products for small numbers.
+#[inline(never)]
+fn requantize_wide(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
+    let product = i64::from(accumulator) * i64::from(multiplier);
+    ((product + (1 << (shift - 1))) >> shift).clamp(-LARGEST, LARGEST) as i32
 }
 
 /// Bytes of an output element.
@@ -14,43 +38,85 @@ pub(super) fn element_bytes(layer: &Layer<'_>) -> usize {
     if layer.record.output == output::CODE { 2 } else { 1 }
 }
 
-/// Writes the outputs of accumulators, int32 each, that belong to channels (or features) `first..`.
+/// The words of channels (or features) `first..`.
 #[inline]
-pub(super) fn write(layer: &Layer<'_>, accumulators: &[u8], first: usize, output: &mut [u8]) {
+fn words(bytes: &[u8], first: usize) -> &[[u8; WORD_BYTES]] {
+    bytes.as_chunks().0.get(first..).unwrap_or(&[])
+}
+
+/// Requantizes with the multiplier for the accumulator's sign.
+#[inline]
+fn scale(accumulator: i32, positive: &[u8; WORD_BYTES], negative: &[u8; WORD_BYTES], shift: u8) -> i32 {
+    requantize(accumulator, i32::from_le_bytes(if accumulator < 0 { *negative } else { *positive }), shift)
+}
+
+/// What makes pixels of a channel's accumulators.
+#[cfg(not(kernel = "helium"))]
+#[inline]
+pub(super) fn pixels(layer: &Layer<'_>, channel: usize) -> impl Fn(i32) -> u8 {
+    let [positive, negative] = [layer.multipliers, layer.negative_multipliers]
+        .map(|multipliers| words(multipliers, channel).first().map_or(0, |multiplier| i32::from_le_bytes(*multiplier)));
+    let (shift, table, half) = (layer.record.shift, layer.table, half_table(layer));
+    move |accumulator| {
+        let multiplier = if accumulator < 0 { negative } else { positive };
+        look_up(table, requantize(accumulator, multiplier, shift) + half)
+    }
+}
+
+/// The table index of a requantized 0.
+fn half_table(layer: &Layer<'_>) -> i32 {
+    (layer.record.table_length / 2) as i32
+}
+
+/// An entry of the table, the nearest one outside.
+#[inline]
+fn look_up(table: &[u8], index: i32) -> u8 {
+    table.get(index.max(0) as usize).or(table.last()).copied().unwrap_or(0)
+}
+
+/// Writes the outputs of a column's sums, which belong to channels (or features) `first..`.
+#[cfg(not(kernel = "helium"))]
+pub(super) fn write(layer: &Layer<'_>, block: &Block<'_>, column: usize, first: usize, output: &mut [u8]) {
+    write_sums(layer, block.sums(column), first, output);
+}
+
+/// Writes the outputs of sums that belong to channels (or features) `first..`.
+pub(super) fn write_sums(layer: &Layer<'_>, sums: impl Iterator<Item = i32> + Clone, first: usize, output: &mut [u8]) {
     let record = &layer.record;
-    let positive = layer.multipliers.as_chunks().0.iter().skip(first);
-    let negative = layer.negative_multipliers.as_chunks().0.iter().skip(first);
-    let scaled = accumulators.as_chunks().0.iter().zip(positive).zip(negative).map(|((acc, positive), negative)| {
-        let acc = i32::from_le_bytes(*acc);
-        let multiplier = i32::from_le_bytes(if acc < 0 { *negative } else { *positive });
-        requantize(acc, multiplier, record.shift)
-    });
+    let leaky = record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0;
+    let multipliers = words(layer.multipliers, first).iter().zip(words(layer.negative_multipliers, first));
+    let values = sums
+        .clone()
+        .zip(multipliers)
+        .map(|(accumulator, (positive, negative))| scale(accumulator, positive, negative, record.shift));
     match record.output {
         output::CODE => {
-            for (to, value) in output.as_chunks_mut().0.iter_mut().zip(scaled) {
-                *to = clamp_i16(value).to_le_bytes();
+            for (to, value) in output.as_chunks_mut().0.iter_mut().zip(values) {
+                *to = (value.clamp(i16::MIN.into(), i16::MAX.into()) as i16).to_le_bytes();
             }
         }
         output::PIXELS => {
-            let (half, last) = (wide(record.table_length / 2).cast_signed(), layer.table.last());
-            for (to, value) in output.iter_mut().zip(scaled) {
-                let index = usize::try_from((value + half).max(0)).unwrap_or(usize::MAX);
-                *to = layer.table.get(index).or(last).copied().unwrap_or(0);
+            let half = half_table(layer);
+            for (to, value) in output.iter_mut().zip(values) {
+                *to = look_up(layer.table, value + half);
+            }
+        }
+        _ if !leaky && (record.minimum, record.maximum) == (i8::MIN, i8::MAX) => {
+            let zero_point = i32::from(record.output_zero_point);
+            let values = sums.zip(words(layer.multipliers, first));
+            for (to, (accumulator, multiplier)) in output.iter_mut().zip(values) {
+                let value = requantize(accumulator, i32::from_le_bytes(*multiplier), record.shift);
+                *to = (value + zero_point).clamp(i8::MIN.into(), i8::MAX.into()) as u8;
             }
         }
         _ => {
             let (zero_point, minimum, maximum) =
-                (i64::from(record.output_zero_point), i64::from(record.minimum), i64::from(record.maximum));
-            for (to, value) in output.iter_mut().zip(scaled) {
-                *to = (value + zero_point).max(minimum).min(maximum).to_le_bytes()[0];
+                (i32::from(record.output_zero_point), i32::from(record.minimum), i32::from(record.maximum));
+            for (to, value) in output.iter_mut().zip(values) {
+                *to = (value + zero_point).max(minimum).min(maximum) as u8;
             }
         }
     }
-}
-
-/// Saturates to int16.
-fn clamp_i16(value: i64) -> i16 {
-    i16::try_from(value).unwrap_or(if value < 0 { i16::MIN } else { i16::MAX })
 }
 
 #[cfg(test)]
@@ -59,10 +125,11 @@ mod tests {
     use std::vec::Vec;
 
     /// floor(acc·m / 2^shift + 1/2) in rational arithmetic.
-    fn exact(accumulator: i32, multiplier: i32, shift: u8) -> i64 {
+    fn exact(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
         let twice = 2 * i128::from(accumulator) * i128::from(multiplier);
         let unit = 1i128 << shift;
-        i64::try_from((twice + unit).div_euclid(2 * unit)).unwrap()
+        let largest = i128::from(LARGEST);
+        i32::try_from((twice + unit).div_euclid(2 * unit).clamp(-largest, largest)).unwrap()
     }
 
     #[test]

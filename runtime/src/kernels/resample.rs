@@ -5,6 +5,7 @@ use crate::layer::Layer;
 use crate::stream::copy;
 
 /// Row `y` of nearest-neighbor upsampling.
+#[inline(never)]
 pub(super) fn upsample_nearest_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, output: &mut [u8]) {
     let [vertical, horizontal] = layer.strides;
     let channels = layer.input().channels.max(1);
@@ -18,6 +19,7 @@ pub(super) fn upsample_nearest_row(layer: &Layer<'_>, y: usize, input: Rows<'_>,
 }
 
 /// Row `y` of max-pooling: the maximum over the window's pixels inside the input.
+#[inline(never)]
 pub(super) fn max_pool_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, output: &mut [u8]) {
     let (kernel_height, kernel_width) = layer.kernel();
     let (stride_height, stride_width) = layer.stride();

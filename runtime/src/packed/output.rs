@@ -2,8 +2,7 @@
 
 use std::vec::Vec;
 
-use super::isa::{Clamp, Element, Isa, Scales};
-use crate::kernels::requantize;
+use super::isa::{Clamp, Element, Isa, Scales, portable};
 use crate::layer::Layer;
 
 /// Where a layer writes: the next layer's [`Plane`](super::geometry::Plane), or `(H, W, C)` of codes and pixels.
@@ -30,9 +29,6 @@ pub(super) struct Output {
     table: Vec<u8>,
 }
 
-/// Most that a rescaled accumulator can be before it is clamped: beyond what any output can hold.
-const LIMIT: i64 = 1 << 30;
-
 impl Output {
     pub(super) fn new(layer: &Layer<'_>) -> Self {
         let record = &layer.record;
@@ -53,13 +49,7 @@ impl Output {
         if self.shift >= 33 {
             return isa.rescale(sums, scales, self.shift);
         }
-        let Scales { biases, multipliers, negative_multipliers } = scales;
-        let scales = biases.iter().zip(multipliers).zip(negative_multipliers);
-        for (sum, ((bias, positive), negative)) in sums.iter_mut().zip(scales) {
-            let accumulator = sum.wrapping_add(*bias);
-            let multiplier = if accumulator < 0 { *negative } else { *positive };
-            *sum = requantize(accumulator, multiplier, self.shift).clamp(-LIMIT, LIMIT) as i32;
-        }
+        portable::rescale(sums, scales, self.shift);
     }
 
     /// Turns sums into outputs, the first `count` of them at elements `at..`.

@@ -9,7 +9,7 @@ use safetensors::tensor::Dtype;
 use super::container::Tensor;
 use super::{WriteError, field8, field16, field32, set};
 use crate::error::{Expected, Place};
-use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, RECORD_BYTES, kind, layer, output};
+use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, RECORD_BYTES, RecordBytes, kind, layer, output};
 use crate::layer::Shape;
 use crate::plan::taps;
 
@@ -326,7 +326,7 @@ fn words(values: &[i32]) -> Vec<u8> {
 }
 
 /// Moves the array offsets of a layer record from behind a plan of `from` bytes to behind one of `to` bytes.
-pub(super) fn move_arrays(record: &mut [u8], from: usize, to: usize) -> Result<(), WriteError> {
+pub(super) fn move_arrays(record: &mut RecordBytes, from: usize, to: usize) -> Result<(), WriteError> {
     for at in [layer::WEIGHT, layer::BIAS, layer::MULTIPLIER, layer::NEGATIVE_MULTIPLIER, layer::TABLE] {
         let offset = format::size_of_u32(format::u32_at(record, at));
         if offset != 0 {

@@ -166,10 +166,10 @@ pub fn with_factors(file: &[u8], factors: &[FactorSpec]) -> Result<Vec<u8>, Writ
 
     let layers = model.encoder_layers().len() + model.decoder_layers().len();
     let mut plan = data.get(..(1 + layers) * RECORD_BYTES).unwrap_or(&[]).to_vec();
-    let old_bytes = format::size_of_u32(format::u32_at(data, header::PLAN_BYTES));
+    let old_bytes = model.plan_bytes();
     let new_bytes = plan.len() + factors.len() * RECORD_BYTES;
     set(&mut plan, header::FACTORS, field16(Place::Header, "factors", factors.len())?);
-    for record in plan.chunks_exact_mut(RECORD_BYTES).skip(1) {
+    for record in plan.as_chunks_mut().0.iter_mut().skip(1) {
         layers::move_arrays(record, old_bytes, new_bytes)?;
     }
     write_factors(factors, model.mean_bits(), &mut plan)?;
@@ -247,7 +247,7 @@ fn write_factors(factors: &[FactorSpec], mean_bits: u8, plan: &mut Vec<u8>) -> R
         let scale = number(place, "scale", spec.scale, limit, unit)?;
         set(&mut record, factor::SCALE, u16::try_from(scale).unwrap_or(u16::MAX).to_le_bytes());
         let share = Fixed::new(16);
-        let limit = share.value(u32::MAX.into());
+        let limit = share.value(u32::MAX as f32);
         set(&mut record, factor::IMPORTANCE, number(place, "importance", spec.importance, limit, share)?.to_le_bytes());
         let agreement = number(place, "agreement", spec.agreement, 1.0, share)?;
         set(&mut record, factor::AGREEMENT, agreement.min(FACTOR_ONE).to_le_bytes());
@@ -262,7 +262,7 @@ fn number(place: Place, field: &'static str, found: f32, high: f32, unit: Fixed)
     if !range.contains(&found) {
         return Err(WriteError::Number { place, field, found, low: 0.0, high });
     }
-    Ok((f64::from(found) / f64::from(unit.value(1))).round() as u32)
+    Ok((f64::from(found) / f64::from(unit.value(1.0))).round() as u32)
 }
 
 /// Writes a field.

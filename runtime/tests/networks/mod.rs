@@ -256,8 +256,9 @@ fn factors(random: &mut Random, latents: usize) -> Vec<FactorSpec> {
 /// Shapes of a FactorVAE: convolutions k4 s2 p1, two linear layers, and back.
 struct FactorVae {
     side: usize,
+    image_channels: usize,
     /// Channels of the encoder's convolutions; the decoder's are the same, backwards.
-    channels: &'static [usize],
+    channels: Vec<usize>,
     hidden: usize,
     latents: usize,
     names: &'static [&'static str],
@@ -266,12 +267,54 @@ struct FactorVae {
 /// The FactorVAE net for 64x64x1 sprites, random weights.
 pub fn sprites(seed: u64) -> FileSpec {
     let names = &["rotation", "scale", "x", "y", "shape"];
-    factor_vae(&FactorVae { side: 64, channels: &[32, 32, 64, 64], hidden: 128, latents: 10, names }, seed)
+    let channels = vec![32, 32, 64, 64];
+    factor_vae(&FactorVae { side: 64, image_channels: 1, channels, hidden: 128, latents: 10, names }, seed)
+}
+
+/// The FactorVAE net for 64x64x3 images (3D Shapes, CelebA), random weights.
+pub fn color(seed: u64) -> FileSpec {
+    let channels = vec![32, 32, 64, 64];
+    factor_vae(&FactorVae { side: 64, image_channels: 3, channels, hidden: 256, latents: 6, names: &[] }, seed)
+}
+
+/// A small FactorVAE net of random widths: kernels that take several channels at a time meet every remainder.
+pub fn odd_widths(seed: u64) -> FileSpec {
+    let random = &mut Random(seed);
+    let net = FactorVae {
+        side: 8,
+        image_channels: random.between(1, 4),
+        channels: (0..2).map(|_| random.between(1, 41)).collect(),
+        hidden: random.between(1, 140),
+        latents: random.between(1, 40),
+        names: &[],
+    };
+    factor_vae(&net, seed)
+}
+
+/// The same network with the largest multipliers, and shifts to match: as the trainer writes them.
+pub fn normalized(mut spec: FileSpec) -> FileSpec {
+    for layer in spec.encoder.iter_mut().chain(&mut spec.decoder) {
+        let (LayerSpec::Conv2d { parameters, .. }
+        | LayerSpec::ConvTranspose2d { parameters, .. }
+        | LayerSpec::Linear { parameters, .. }) = layer
+        else {
+            continue;
+        };
+        let all = || parameters.multipliers.iter().chain(parameters.negative_multipliers.iter().flatten());
+        let largest = all().map(|multiplier| multiplier.unsigned_abs()).max().unwrap_or(0);
+        let doublings = largest.leading_zeros().saturating_sub(1).min(62 - u32::from(parameters.shift));
+        for multipliers in [Some(&mut parameters.multipliers), parameters.negative_multipliers.as_mut()] {
+            multipliers.into_iter().flatten().for_each(|multiplier| *multiplier <<= doublings);
+        }
+        parameters.shift += doublings as u8;
+    }
+    spec
 }
 
 /// The model in `data/tiny.int8.safetensors`: 8x8x1, 3 latents, random weights.
 pub fn tiny() -> FileSpec {
-    factor_vae(&FactorVae { side: 8, channels: &[4, 6], hidden: 8, latents: 3, names: &["rotation", "scale"] }, 1)
+    let names = &["rotation", "scale"];
+    factor_vae(&FactorVae { side: 8, image_channels: 1, channels: vec![4, 6], hidden: 8, latents: 3, names }, 1)
 }
 
 fn factor_vae(net: &FactorVae, seed: u64) -> FileSpec {
@@ -282,8 +325,8 @@ fn factor_vae(net: &FactorVae, seed: u64) -> FileSpec {
     let square = |side, channels| Shape { height: side, width: side, channels };
 
     let mut encoder = vec![];
-    let mut shape = square(net.side, 1);
-    for channels in net.channels {
+    let mut shape = square(net.side, net.image_channels);
+    for channels in &net.channels {
         let parameters = random.parameters(*channels, 16 * shape.channels, false, relu());
         shape = square(shape.height / 2, *channels);
         encoder.push(LayerSpec::Conv2d { window, output: shape, parameters });
@@ -298,7 +341,7 @@ fn factor_vae(net: &FactorVae, seed: u64) -> FileSpec {
     decoder.push(LayerSpec::Linear { output: flat(net.hidden), parameters });
     let parameters = random.parameters(shape.len(), net.hidden, false, relu());
     decoder.push(LayerSpec::Linear { output: shape, parameters });
-    for channels in net.channels.iter().rev().skip(1).chain(&[1]) {
+    for channels in net.channels.iter().rev().skip(1).chain([&net.image_channels]) {
         let pixels = OutputSpec::Pixels { table: (0..512).map(|i| (i / 2) as u8).collect() };
         let output = if shape.height * 2 == net.side { pixels } else { relu() };
         let parameters = random.parameters(*channels, 16 * shape.channels, false, output);
@@ -316,7 +359,7 @@ fn factor_vae(net: &FactorVae, seed: u64) -> FileSpec {
         agreement: 0.75,
     });
     FileSpec {
-        image: square(net.side, 1),
+        image: square(net.side, net.image_channels),
         latents: net.latents,
         mean_bits: 11,
         log_var_bits: 10,

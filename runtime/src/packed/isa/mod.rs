@@ -180,11 +180,11 @@ mod tests {
                     Scales { biases: &biases, multipliers: &multipliers, negative_multipliers: &negative_multipliers };
                 let mut rescaled = sums.clone();
                 isa.rescale(&mut rescaled, scales, shift);
-                assert!(rescaled.iter().map(|sum| i64::from(*sum)).eq(expected.clone()), "{positive} >> {shift}");
+                assert!(rescaled.into_iter().eq(expected.clone()), "{positive} >> {shift}");
 
                 let mut activations = vec![I::Element::new(0); accumulators.len()];
                 isa.activate(&mut sums.clone(), scales, shift, clamp, &mut activations);
-                let expected = expected.map(|scaled| clamp.activation(scaled as i32));
+                let expected = expected.map(|scaled| clamp.activation(scaled));
                 assert!(activations.into_iter().eq(expected), "{positive} >> {shift}, clamped");
             }
         }

@@ -1,6 +1,7 @@
 //! Plain loops: the specification of every instruction set, and the fallback where none of them is there.
 
 use super::{Clamp, DOTS, Isa, Scales, Window};
+use crate::kernels::requantize;
 use crate::packed::layer::Layer;
 use crate::packed::output::Sink;
 
@@ -69,19 +70,12 @@ impl Isa for Portable {
     }
 }
 
-/// acc·m / 2^shift to the nearest integer, halves up, in 32 bits, for shifts from 33.
-///
-/// With t = shift - 32 ≥ 1 and the product p = h·2^32 + l, 0 ≤ l < 2^32: (p + 2^(shift-1)) >> shift =
-/// ⌊(h + 2^(t-1) + l/2^32) / 2^t⌋ = (h + 2^(t-1)) >> t, as the fraction cannot carry over a whole number. |p| ≤ 2^62, so
-/// |h| ≤ 2^30, and t ≤ 30: the sum fits 32 bits.
+/// Adds biases to sums and rescales them, with any shift.
 #[inline(always)]
 pub(in crate::packed) fn rescale(sums: &mut [i32], scales: Scales<'_>, shift: u8) {
     let Scales { biases, multipliers, negative_multipliers } = scales;
-    let shift = shift - 32;
     for (((sum, bias), positive), negative) in sums.iter_mut().zip(biases).zip(multipliers).zip(negative_multipliers) {
         let accumulator = sum.wrapping_add(*bias);
-        let multiplier = if accumulator < 0 { *negative } else { *positive };
-        let high = ((i64::from(accumulator) * i64::from(multiplier)) >> 32) as i32;
-        *sum = (high + (1 << (shift - 1))) >> shift;
+        *sum = requantize(accumulator, if accumulator < 0 { *negative } else { *positive }, shift);
     }
 }

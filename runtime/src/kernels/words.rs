@@ -1,0 +1,19 @@
+//! 32-bit words in working memory, which the caller gives as bytes at any address.
+
+/// Most bytes that lie in front of the first aligned word.
+pub(crate) const MISALIGNMENT: usize = align_of::<i32>() - 1;
+
+/// The aligned words of `bytes`.
+#[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp"))]
+#[inline]
+pub(super) fn words(bytes: &[u8]) -> &[i32] {
+    // SAFETY: every pattern of four bytes is an i32.
+    unsafe { bytes.align_to() }.1
+}
+
+/// The aligned words of `bytes`.
+#[inline]
+pub(super) fn words_mut(bytes: &mut [u8]) -> &mut [i32] {
+    // SAFETY: every pattern of four bytes is an i32, and every i32 is four bytes.
+    unsafe { bytes.align_to_mut() }.1
+}
