@@ -12,6 +12,7 @@ mod model;
 #[cfg(feature = "onnx")]
 mod onnx_factors;
 mod picture;
+mod predict;
 mod profile;
 mod table;
 mod trace;
@@ -47,7 +48,7 @@ enum Command {
     Edit(edit::Args),
     /// Draw a sheet with a row for each factor, from low to high
     Traverse(traverse::Args),
-    /// Measure the time of each layer
+    /// Measure the time of each layer, or predict it for a board
     Profile(profile::Args),
 }
 

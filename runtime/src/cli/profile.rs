@@ -12,6 +12,7 @@ use unbraid::{Backend, Code, Model, Packed, Probe, Profile};
 use super::files::{check_output, write};
 use super::layers::{Description, times};
 use super::model::{arena, load};
+use super::predict::{self, Boards};
 use super::table::{Table, grouped};
 use super::trace::Trace;
 
@@ -27,6 +28,9 @@ pub struct Args {
     /// fastest of these, which is what the other commands use
     #[arg(long, value_name = "NAME", value_parser = Engine::parse)]
     backend: Option<Engine>,
+    /// Predict for a board instead of measuring here: its name, or `all`
+    #[arg(long, value_name = "NAME", value_parser = predict::boards, conflicts_with_all = ["runs", "trace", "backend"])]
+    board: Option<Boards>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -103,7 +107,10 @@ pub fn run(args: &Args) -> Result<String> {
     if let Some(path) = &args.trace {
         check_output(path, args.force)?;
     }
-    let (_, model) = load(&args.model)?;
+    let (file, model) = load(&args.model)?;
+    if let Some(boards) = args.board {
+        return predict::run(&args.model, file.len(), &model, boards, args.json);
+    }
     let engine = args.backend.unwrap_or(Engine::Packed(Backend::best()));
     let mut bench = Bench::new(&model, engine)?;
     let report = Report {

@@ -1,6 +1,7 @@
 //! The command `unbraid-run`, run as a user runs it.
 
 mod bench;
+mod boards;
 #[path = "../networks/mod.rs"]
 mod networks;
 mod pictures;
