@@ -3,14 +3,24 @@
 
 use std::env;
 
-const KERNELS: [&str; 6] = ["portable", "scalar", "armv6m", "armv7m", "dsp", "helium"];
+const KERNELS: [&str; 7] = ["compact", "portable", "scalar", "armv6m", "armv7m", "dsp", "helium"];
 /// Cores of target `thumbv8m.main` that have the vector extension MVE, "Helium".
 const HELIUM_CORES: [&str; 3] = ["cortex-m52", "cortex-m55", "cortex-m85"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(kernel, values({}))", KERNELS.map(|kernel| format!("{kernel:?}")).join(", "));
-    println!("cargo::rustc-cfg=kernel={:?}", kernel(&variable("TARGET"), &variable("CARGO_ENCODED_RUSTFLAGS")));
+    println!("cargo::rustc-check-cfg=cfg(patches)");
+    let kernel = if env::var_os("CARGO_FEATURE_COMPACT").is_some() {
+        "compact"
+    } else {
+        kernel(&variable("TARGET"), &variable("CARGO_ENCODED_RUSTFLAGS"))
+    };
+    println!("cargo::rustc-cfg=kernel={kernel:?}");
+    // Those of `src/kernels/product/`; the others compute whole rows themselves.
+    if !["compact", "helium"].contains(&kernel) {
+        println!("cargo::rustc-cfg=patches");
+    }
 }
 
 fn variable(name: &str) -> String {

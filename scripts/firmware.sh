@@ -50,19 +50,25 @@ while read -r core target machine arguments; do
     echo "$machine $target" >"$results/$core/board.txt"
     qemu=qemu-system-arm
     [ "$machine" != virt ] || qemu=qemu-system-riscv32
-    for program in demo color self_check; do
-        firmware release "$target" "$core" "$program" || missing "$target"
-        elf=$target_dir/$target/release/$program
-        # shellcheck disable=SC2086 # several arguments
-        timeout 120 $qemu -M "$machine" -nographic -semihosting-config enable=on,target=native $arguments -kernel "$elf" \
-            >"$results/$core/$program.txt" </dev/null || fail "$program on $core: $(tail -n 1 "$results/$core/$program.txt")"
+    for features in "$core" "$core,compact"; do
+        output=$results/$core
+        [ "$features" = "$core" ] || output=$results/$core/compact
+        mkdir -p "$output"
+        for program in demo color self_check; do
+            firmware release "$target" "$features" "$program" || missing "$target"
+            elf=$target_dir/$target/release/$program
+            # shellcheck disable=SC2086 # several arguments
+            timeout 120 $qemu -M "$machine" -nographic -semihosting-config enable=on,target=native $arguments -kernel "$elf" \
+                >"$output/$program.txt" </dev/null || fail "$program for $features: $(tail -n 1 "$output/$program.txt")"
+        done
+        firmware size "$target" "$features" size || missing "$target"
+        cp "$target_dir/$target/size/size" "$output/size.elf"
     done
-    firmware size "$target" "$core" size || missing "$target"
-    cp "$target_dir/$target/size/size" "$results/$core/size.elf"
 done <<<"$boards"
 
 firmware release thumbv7em-none-eabihf cortex-m4 panic_free || fail "a panic can be reached"
-# Its kernels are others.
+# Other kernels.
+firmware release thumbv7em-none-eabihf cortex-m4,compact panic_free || fail "a panic can be reached with feature compact"
 firmware release thumbv8m.main-none-eabihf cortex-m55 panic_free || fail "a panic can be reached on a Cortex-M55"
 if output=$(firmware release thumbv7em-none-eabihf cortex-m4,deliberate-panic panic_free 2>&1); then
     fail "panic_free links although it has a panic: the check does not see panics"

@@ -68,7 +68,14 @@ def read_core(folder):
     color = read_figures((folder / "color.txt").read_text())
     figures["color"] = {call: {key: color[call][key] for key in MEMORY} for call in ("encode", "decode")}
     figures["code_bytes"] = read_code_bytes(folder / "size.elf")
-    return {"machine": machine, "target": target} | figures
+    return {"machine": machine, "target": target} | figures | {"compact": read_compact(folder / "compact")}
+
+
+def read_compact(folder):
+    """What the runtime's feature `compact` saves and costs; memory is that of the other kernels, but for the stack."""
+    figures = read_figures((folder / "demo.txt").read_text())
+    calls = {call: {key: figures[call][key] for key in ("instructions", "stack_bytes")} for call in figures}
+    return calls | {"code_bytes": read_code_bytes(folder / "size.elf")}
 
 
 def without_figures(output):
@@ -118,6 +125,9 @@ def table(measured):
         calls = [figures["encode"], figures["decode"]]
         memory = [f"{call['arena_bytes']} + {call['stack_bytes']}" for call in calls]
         yield row(core, *(call["instructions"] for call in calls), *memory, sum(figures["code_bytes"].values()))
+        compact = figures["compact"]
+        instructions = (compact[call]["instructions"] for call in ("encode", "decode"))
+        yield row("  compact", *instructions, "", "", sum(compact["code_bytes"].values()))
 
 
 def main():
@@ -130,6 +140,7 @@ def main():
     measured = {core: read_core(arguments.results / core) for core in arguments.cores}
     print("\n".join(table(measured)))
     outputs = {core: (arguments.results / core / "demo.txt").read_text() for core in arguments.cores}
+    compact = {core: (arguments.results / core / "compact" / "demo.txt").read_text() for core in arguments.cores}
     expected = {core: FIRMWARE / "expected" / f"{core}.txt" for core in arguments.cores}
     budgets = FIRMWARE / "budgets.json"
     if arguments.update:
@@ -142,6 +153,11 @@ def main():
         f"{core}: the output in {arguments.results / core / 'demo.txt'} is not that in {expected[core]}"
         for core, output in outputs.items()
         if without_figures(output) != without_figures(expected[core].read_text())
+    ]
+    failures += [
+        f"{core}: the output with feature compact is not that of the core's kernel"
+        for core, output in compact.items()
+        if without_figures(output) != without_figures(outputs[core])
     ]
     failures += differences(json.loads(budgets.read_text()), measured)
     for failure in failures:

@@ -4,7 +4,7 @@ use core::str;
 
 use crate::error::{Expected, LoadError, Place};
 use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, MAX_NAME_BYTES, RecordBytes, factor, kind, layer, output, wide};
-use crate::layer::{Layer, Sizes};
+use crate::layer::{Sizes, array};
 use crate::plan::{Record, WORD_BYTES};
 
 /// Largest magnitude of an accumulator.
@@ -20,12 +20,14 @@ pub(crate) struct Broken;
 
 /// The inspection of one file.
 ///
-/// A loader is made of checks, about a hundred. For each to take few bytes of a small device's flash, they return in a
-/// register whether they passed, and leave the reason here.
+/// A loader is made of checks, about a hundred. For each to take few bytes of a small device's flash, they return
+/// nothing: a refusal sticks, and [`verdict`](Self::verdict) tells.
 pub(crate) struct Inspection {
     /// The record that is looked at.
     pub(crate) place: Place,
-    /// The rule that is broken.
+    /// Whether all checks passed so far.
+    pub(crate) passes: bool,
+    /// The first rule that is broken.
     pub(crate) reason: LoadError,
 }
 
@@ -34,8 +36,15 @@ impl Inspection {
     #[cold]
     #[inline(never)]
     pub(crate) fn refuse(&mut self, reason: LoadError) -> Broken {
-        self.reason = reason;
+        if self.passes {
+            (self.passes, self.reason) = (false, reason);
+        }
         Broken
+    }
+
+    /// Whether all checks passed so far.
+    pub(crate) fn verdict(&self) -> Result<(), Broken> {
+        if self.passes { Ok(()) } else { Err(Broken) }
     }
 
     #[cold]
@@ -53,74 +62,83 @@ impl Inspection {
 
     /// Refuses a number below `low` or above `high`.
     #[inline(never)]
-    pub(crate) fn between(&mut self, field: &'static str, found: isize, low: isize, high: isize) -> Result<(), Broken> {
-        if (low..=high).contains(&found) {
-            return Ok(());
+    pub(crate) fn between(&mut self, field: &'static str, found: isize, low: isize, high: isize) {
+        if !(low..=high).contains(&found) {
+            let [found, low, high] = [found, low, high].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+            self.refuse_range(field, found, low, high);
         }
-        let [found, low, high] = [found, low, high].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-        Err(self.refuse_range(field, found, low, high))
     }
 
     /// Refuses a number other than `expected`.
-    pub(crate) fn exactly(&mut self, field: &'static str, found: isize, expected: isize) -> Result<(), Broken> {
-        self.between(field, found, expected, expected)
+    pub(crate) fn exactly(&mut self, field: &'static str, found: isize, expected: isize) {
+        self.between(field, found, expected, expected);
     }
 
     /// Refuses a number above `limit`.
     #[inline(never)]
-    pub(crate) fn at_most(&mut self, field: &'static str, found: u32, limit: u32) -> Result<(), Broken> {
-        if found <= limit { Ok(()) } else { Err(self.refuse_range(field, found.into(), 0, limit.into())) }
+    pub(crate) fn at_most(&mut self, field: &'static str, found: u32, limit: u32) {
+        if found > limit {
+            self.refuse_range(field, found.into(), 0, limit.into());
+        }
+    }
+
+    /// Refuses a shape other than `expected`.
+    #[inline(never)]
+    pub(crate) fn shape(&mut self, fields: &[&'static str; 3], found: &[usize; 3], expected: &[usize; 3]) {
+        for ((field, found), expected) in fields.iter().zip(found).zip(expected) {
+            self.exactly(field, found.cast_signed(), expected.cast_signed());
+        }
     }
 
     /// Refuses bytes that are not 0.
-    pub(crate) fn zeros(&mut self, field: &'static str, bytes: &[u8]) -> Result<(), Broken> {
-        bytes.iter().try_for_each(|byte| self.exactly(field, isize::from(*byte), 0))
+    pub(crate) fn zeros(&mut self, field: &'static str, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.exactly(field, isize::from(*byte), 0));
     }
 
     /// Checks one layer record and its arrays.
     pub(crate) fn layer(&mut self, bytes: &RecordBytes, at: &Position<'_>) -> Result<Record, Broken> {
         let record = Record::read(bytes);
-        self.between("kind", record.kind.into(), 1, 5)?;
-        self.exactly("output", record.output.into(), at.output.into())?;
-        self.zeros("reserved", format::from_byte(bytes, layer::RESERVED))?;
-        let names = ["input height", "input width", "input channels"];
-        for ((name, found), expected) in names.into_iter().zip(record.input_shape).zip(at.input) {
-            self.exactly(name, found.cast_signed(), expected.cast_signed())?;
-        }
+        self.between("kind", record.kind.into(), 1, 5);
+        self.exactly("output", record.output.into(), at.output.into());
+        self.zeros("reserved", format::from_byte(bytes, layer::RESERVED));
+        self.shape(&["input height", "input width", "input channels"], &record.input_shape, &at.input);
         let [_, _, channels] = record.output_shape;
-        self.between("output channels", channels.cast_signed(), 1, isize::MAX)?;
-        self.exactly("input zero point", record.input_zero_point.into(), at.input_zero_point.into())?;
-        let axes = record.input_shape.into_iter().zip(record.output_shape);
-        let windows = record.kernel.into_iter().zip(record.stride).zip(record.padding);
-        for ((names, (input, output)), ((kernel, stride), padding)) in WINDOW_FIELDS.iter().zip(axes).zip(windows) {
-            let [input, output, kernel, stride, padding] =
-                [input, output, kernel, stride, padding].map(usize::cast_signed);
-            self.window(record.kind, names, Window { input, output, kernel, stride, padding })?;
-        }
+        self.between("output channels", channels.cast_signed(), 1, isize::MAX);
+        self.exactly("input zero point", record.input_zero_point.into(), at.input_zero_point.into());
+        let [input_height, input_width, _] = record.input_shape;
+        let [output_height, output_width, _] = record.output_shape;
+        let [kernel_height, kernel_width] = record.kernel;
+        let [stride_height, stride_width] = record.stride;
+        let [above, left] = record.padding;
+        let [vertical, horizontal] = &WINDOW_FIELDS;
+        self.window(record.kind, vertical, [input_height, output_height, kernel_height, stride_height, above]);
+        self.window(record.kind, horizontal, [input_width, output_width, kernel_width, stride_width, left]);
         if at.latents {
-            self.exactly("kind", record.kind.into(), kind::LINEAR.into())?;
+            self.exactly("kind", record.kind.into(), kind::LINEAR.into());
         }
         if matches!(record.kind, kind::UPSAMPLE_NEAREST | kind::MAX_POOL) {
-            self.weightless(&record)?;
+            self.weightless(&record);
         } else {
-            self.weighted(&record)?;
-            self.arrays(at, &record)?;
+            self.weighted(&record);
+            self.arrays(at, &record);
         }
+        self.verdict()?;
         Ok(record)
     }
 
-    /// Checks kernel, stride, padding and output size along one axis.
-    fn window(&mut self, kind: u8, names: &WindowNames, window: Window) -> Result<(), Broken> {
-        let Window { input, output, kernel, stride, padding } = window;
+    /// Checks input and output size, kernel, stride and padding along one axis.
+    #[inline(never)]
+    fn window(&mut self, kind: u8, names: &WindowNames, sizes: [usize; 5]) {
+        let [input, output, kernel, stride, padding] = sizes.map(usize::cast_signed);
         let largest = format::MAX_KERNEL.cast_signed();
         let (largest_kernel, largest_stride) = match kind {
             kind::LINEAR => (1, 1),
             kind::UPSAMPLE_NEAREST => (1, largest),
             _ => (largest, largest),
         };
-        self.between(names.kernel, kernel, 1, largest_kernel)?;
-        self.between(names.stride, stride, 1, largest_stride)?;
-        self.between(names.padding, padding, 0, kernel.saturating_sub(1))?;
+        self.between(names.kernel, kernel, 1, largest_kernel);
+        self.between(names.stride, stride, 1, largest_stride);
+        self.between(names.padding, padding, 0, kernel.saturating_sub(1));
         // Every number is at most 65535: nothing saturates.
         let most = match kind {
             kind::LINEAR => format::MAX_SIDE.cast_signed(),
@@ -137,151 +155,134 @@ impl Inspection {
             }
         };
         let least = if kind == kind::UPSAMPLE_NEAREST { most } else { 1 };
-        self.between(names.output, output, 1, format::MAX_SIDE.cast_signed())?;
-        self.between(names.output, output, least, most)
+        self.between(names.output, output, 1, format::MAX_SIDE.cast_signed());
+        self.between(names.output, output, least, most);
     }
 
     /// Checks the fields of upsampling and pooling, which compute nothing new.
-    fn weightless(&mut self, record: &Record) -> Result<(), Broken> {
+    fn weightless(&mut self, record: &Record) {
         let [_, _, in_channels] = record.input_shape;
         let [_, _, out_channels] = record.output_shape;
-        self.exactly("output", record.output.into(), output::INT8.into())?;
-        self.exactly("output channels", out_channels.cast_signed(), in_channels.cast_signed())?;
-        self.exactly("shift", record.shift.into(), 0)?;
-        self.exactly("flags", record.flags.into(), 0)?;
-        self.exactly("output zero point", record.output_zero_point.into(), record.input_zero_point.into())?;
-        self.whole_range(record)?;
-        self.no_table(record)?;
-        self.at_most("weight offset", record.weight, 0)?;
-        self.at_most("bias offset", record.bias, 0)?;
-        self.at_most("multiplier offset", record.multiplier, 0)?;
-        self.at_most("negative multiplier offset", record.negative_multiplier, 0)
+        self.exactly("output", record.output.into(), output::INT8.into());
+        self.exactly("output channels", out_channels.cast_signed(), in_channels.cast_signed());
+        self.exactly("shift", record.shift.into(), 0);
+        self.exactly("flags", record.flags.into(), 0);
+        self.exactly("output zero point", record.output_zero_point.into(), record.input_zero_point.into());
+        self.whole_range(record);
+        self.no_table(record);
+        self.at_most("weight offset", record.weight, 0);
+        self.at_most("bias offset", record.bias, 0);
+        self.at_most("multiplier offset", record.multiplier, 0);
+        self.at_most("negative multiplier offset", record.negative_multiplier, 0);
     }
 
     /// Checks the arithmetic fields of layers with weights.
-    fn weighted(&mut self, record: &Record) -> Result<(), Broken> {
-        self.between("shift", record.shift.into(), 1, format::MAX_SHIFT.into())?;
-        self.between("flags", record.flags.into(), 0, FLAG_NEGATIVE_MULTIPLIERS.into())?;
+    fn weighted(&mut self, record: &Record) {
+        self.between("shift", record.shift.into(), 1, format::MAX_SHIFT.into());
+        self.between("flags", record.flags.into(), 0, FLAG_NEGATIVE_MULTIPLIERS.into());
         if record.flags & FLAG_NEGATIVE_MULTIPLIERS == 0 {
-            self.at_most("negative multiplier offset", record.negative_multiplier, 0)?;
+            self.at_most("negative multiplier offset", record.negative_multiplier, 0);
         }
         if record.output == output::INT8 {
             let (minimum, maximum) = (record.minimum.into(), record.maximum.into());
-            self.between("activation maximum", maximum, minimum, i8::MAX.into())?;
+            self.between("activation maximum", maximum, minimum, i8::MAX.into());
         } else {
-            self.exactly("output zero point", record.output_zero_point.into(), 0)?;
-            self.whole_range(record)?;
+            self.exactly("output zero point", record.output_zero_point.into(), 0);
+            self.whole_range(record);
         }
         if record.output != output::PIXELS {
-            return self.no_table(record);
-        }
-        if record.table_length == 0 || record.table_length & 1 == 1 {
+            self.no_table(record);
+        } else if record.table_length == 0 || record.table_length & 1 == 1 {
             let lengths = Expected::EvenBetween(2, wide(format::MAX_TABLE).cast_signed());
-            return Err(self.refuse_value("table length", wide(record.table_length).cast_signed(), lengths));
+            self.refuse_value("table length", wide(record.table_length).cast_signed(), lengths);
         }
-        Ok(())
     }
 
     /// Checks that activations are not clamped.
-    fn whole_range(&mut self, record: &Record) -> Result<(), Broken> {
-        self.exactly("activation minimum", record.minimum.into(), i8::MIN.into())?;
-        self.exactly("activation maximum", record.maximum.into(), i8::MAX.into())
+    fn whole_range(&mut self, record: &Record) {
+        self.exactly("activation minimum", record.minimum.into(), i8::MIN.into());
+        self.exactly("activation maximum", record.maximum.into(), i8::MAX.into());
     }
 
     /// Checks that there is no table of pixels.
-    fn no_table(&mut self, record: &Record) -> Result<(), Broken> {
-        self.exactly("table length", record.table_length.cast_signed(), 0)?;
-        self.at_most("table offset", record.table, 0)
+    fn no_table(&mut self, record: &Record) {
+        self.exactly("table length", record.table_length.cast_signed(), 0);
+        self.at_most("table offset", record.table, 0);
     }
 
     /// Checks where a layer's arrays lie, that no accumulator can overflow, and the multipliers' sign.
-    fn arrays(&mut self, at: &Position<'_>, record: &Record) -> Result<(), Broken> {
+    fn arrays(&mut self, at: &Position<'_>, record: &Record) {
         let sizes = Sizes::of(record);
-        self.array(at, "weight", record.weight, sizes.weights)?;
-        self.words(at, "bias", "bias offset", record.bias, sizes.biases)?;
-        self.words(at, "multiplier", "multiplier offset", record.multiplier, sizes.multipliers)?;
+        self.array(at, "weight", record.weight, sizes.weights);
+        self.words(at, "bias", "bias offset", record.bias, sizes.biases);
+        self.words(at, "multiplier", "multiplier offset", record.multiplier, sizes.multipliers);
         if record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0 {
             let (name, field) = ("negative_multiplier", "negative multiplier offset");
-            self.words(at, name, field, record.negative_multiplier, sizes.multipliers)?;
+            self.words(at, name, field, record.negative_multiplier, sizes.multipliers);
         }
         if record.output == output::PIXELS {
-            self.array(at, "table", record.table, record.table_length)?;
+            self.array(at, "table", record.table, record.table_length);
         }
 
-        let layer = Layer::new(at.data, *record);
         let product = if at.latents { LATENT_PRODUCT_MAX } else { ACTIVATION_PRODUCT_MAX };
         let most = ACCUMULATOR_MAX.checked_div(product).unwrap_or(0);
         let products = u32::try_from(sizes.products).unwrap_or(u32::MAX);
-        self.at_most("products of an output", products, most)?;
+        self.at_most("products of an output", products, most);
         let limit = ACCUMULATOR_MAX.saturating_sub(products.saturating_mul(product));
-        for (index, bias) in words_of(layer.biases).enumerate() {
+        for (index, bias) in words_of(array(at.data, record.bias, sizes.biases)).enumerate() {
             let found = bias.unsigned_abs();
             if found > limit {
                 let (place, found, limit) = (self.place, found.into(), limit.into());
-                return Err(self.refuse(LoadError::Bias { place, index, found, limit }));
+                self.refuse(LoadError::Bias { place, index, found, limit });
             }
         }
-        for multiplier in words_of(layer.multipliers) {
+        for multiplier in words_of(array(at.data, record.multiplier, sizes.multipliers)) {
             if multiplier < 0 {
-                return Err(self.refuse_range("multiplier", multiplier.into(), 0, i32::MAX.into()));
+                self.refuse_range("multiplier", multiplier.into(), 0, i32::MAX.into());
             }
         }
-        Ok(())
     }
 
     /// Checks where an array of 32-bit integers lies.
-    fn words(
-        &mut self,
-        at: &Position<'_>,
-        array: &'static str,
-        field: &'static str,
-        offset: u32,
-        bytes: usize,
-    ) -> Result<(), Broken> {
+    fn words(&mut self, at: &Position<'_>, array: &'static str, field: &'static str, offset: u32, bytes: usize) {
         if offset & 3 != 0 {
             let aligned = Expected::MultipleOf(wide(WORD_BYTES).cast_signed());
-            return Err(self.refuse_value(field, offset.into(), aligned));
+            self.refuse_value(field, offset.into(), aligned);
         }
-        self.array(at, array, offset, bytes)
+        self.array(at, array, offset, bytes);
     }
 
     /// Checks where an array lies.
-    fn array(&mut self, at: &Position<'_>, array: &'static str, offset: u32, bytes: usize) -> Result<(), Broken> {
+    fn array(&mut self, at: &Position<'_>, array: &'static str, offset: u32, bytes: usize) {
         let start = format::size_of_u32(offset);
         let (first, last) = (at.plan_bytes, at.data.len());
-        if start >= first && start <= last && bytes <= last.saturating_sub(start) {
-            return Ok(());
+        if start < first || start > last || bytes > last.saturating_sub(start) {
+            let [start, bytes, first, last] = [start, bytes, first, last].map(wide);
+            let (place, end) = (self.place, start.saturating_add(bytes));
+            self.refuse(LoadError::Array { place, array, start, end, first, last });
         }
-        let [start, bytes, first, last] = [start, bytes, first, last].map(wide);
-        let (place, end) = (self.place, start.saturating_add(bytes));
-        Err(self.refuse(LoadError::Array { place, array, start, end, first, last }))
     }
 
     /// Checks one factor record; `earlier` are those before it.
-    pub(crate) fn factor(
-        &mut self,
-        bytes: &RecordBytes,
-        latents: usize,
-        earlier: &[RecordBytes],
-    ) -> Result<(), Broken> {
+    pub(crate) fn factor(&mut self, bytes: &RecordBytes, latents: usize, earlier: &[RecordBytes]) {
         let latent = format::size16_at(bytes, factor::LATENT);
-        self.between("latent", latent.cast_signed(), 0, latents.cast_signed().saturating_sub(1))?;
+        self.between("latent", latent.cast_signed(), 0, latents.cast_signed().saturating_sub(1));
         let length = format::size8_at(bytes, factor::NAME_LENGTH);
-        self.between("name length", length.cast_signed(), 1, MAX_NAME_BYTES.cast_signed())?;
-        self.zeros("reserved", bytes.get(factor::RESERVED..factor::NAME).unwrap_or(&[]))?;
-        self.zeros("reserved", format::from_byte(bytes, factor::PADDING))?;
+        self.between("name length", length.cast_signed(), 1, MAX_NAME_BYTES.cast_signed());
+        self.zeros("reserved", bytes.get(factor::RESERVED..factor::NAME).unwrap_or(&[]));
+        self.zeros("reserved", format::from_byte(bytes, factor::PADDING));
         let (name, rest) = factor_name(bytes).split_at(length.min(factor_name(bytes).len()));
-        self.zeros("name padding", rest)?;
+        self.zeros("name padding", rest);
         let printable = |name: &str| !name.chars().any(char::is_control);
         if !str::from_utf8(name).is_ok_and(printable) {
-            return Err(self.refuse(LoadError::Name { place: self.place }));
+            self.refuse(LoadError::Name { place: self.place });
         }
 
-        let [low, high, center] =
-            [factor::LOW, factor::HIGH, factor::CENTER].map(|at| format::i16_at(bytes, at).into());
-        self.between("low", low, i16::MIN.into(), center)?;
-        self.between("high", high, center, i16::MAX.into())?;
-        self.at_most("agreement", format::u32_at(bytes, factor::AGREEMENT), format::FACTOR_ONE)?;
+        let number = |at| format::i16_at(bytes, at).into();
+        let (low, high, center) = (number(factor::LOW), number(factor::HIGH), number(factor::CENTER));
+        self.between("low", low, i16::MIN.into(), center);
+        self.between("high", high, center, i16::MAX.into());
+        self.at_most("agreement", format::u32_at(bytes, factor::AGREEMENT), format::FACTOR_ONE);
         let importance = format::u32_at(bytes, factor::IMPORTANCE);
         for (index, other) in earlier.iter().enumerate() {
             let shared = if format::size16_at(other, factor::LATENT) == latent {
@@ -289,13 +290,12 @@ impl Inspection {
             } else if factor_name(other) == factor_name(bytes) {
                 "name"
             } else {
-                self.at_most("importance", importance, format::u32_at(other, factor::IMPORTANCE))?;
+                self.at_most("importance", importance, format::u32_at(other, factor::IMPORTANCE));
                 continue;
             };
             let (place, first) = (self.place, Place::Factor(index));
-            return Err(self.refuse(LoadError::Duplicate { place, field: shared, first }));
+            self.refuse(LoadError::Duplicate { place, field: shared, first });
         }
-        Ok(())
     }
 }
 
@@ -311,16 +311,6 @@ pub(crate) struct Position<'a> {
     pub(crate) latents: bool,
     /// The `output` that it must have.
     pub(crate) output: u8,
-}
-
-/// A layer's numbers along one axis.
-#[derive(Clone, Copy)]
-struct Window {
-    input: isize,
-    output: isize,
-    kernel: isize,
-    stride: isize,
-    padding: isize,
 }
 
 /// Names of the fields along one axis.

@@ -93,9 +93,7 @@ impl<'a> Layer<'a> {
     /// Finds a layer's arrays in the data section.
     pub(crate) fn new(data: &'a [u8], record: Record) -> Layer<'a> {
         let sizes = Sizes::of(&record);
-        let array = |offset: u32, bytes: usize| {
-            format::from_byte(data, format::size_of_u32(offset)).get(..bytes).unwrap_or(&[])
-        };
+        let array = |offset, bytes| array(data, offset, bytes);
         let multipliers = array(record.multiplier, sizes.multipliers);
         Layer {
             strides: record.stride.map(|stride| NonZeroUsize::new(stride).unwrap_or(NonZeroUsize::MIN)),
@@ -207,6 +205,12 @@ impl<'a> Layer<'a> {
         };
         needed.min(height)
     }
+}
+
+/// The `bytes` bytes from an offset on; none if they are not all there.
+#[inline(never)]
+pub(crate) fn array(data: &[u8], offset: u32, bytes: usize) -> &[u8] {
+    format::from_byte(data, format::size_of_u32(offset)).get(..bytes).unwrap_or(&[])
 }
 
 /// Bytes of a layer's arrays.

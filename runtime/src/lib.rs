@@ -48,6 +48,8 @@
 //!
 //! # Features
 //!
+//! - `compact`: size before speed, for the smallest flash. One small kernel on every machine, none for an instruction set;
+//!   the same bytes. `runtime/firmware/README.md` has what it saves and costs.
 //! - `std`: the engine for vector units, [`Packed`]; writing model files (module `writer`); checking the safetensors header
 //!   at load.
 #![no_std]

@@ -13,7 +13,7 @@ use crate::plan::{self, LATENT_BYTES, PIXEL_BYTES, Record};
 pub(crate) fn load(file: &[u8]) -> Result<Model<'_>, LoadError> {
     // What is wrong if the file ends where it starts.
     let reason = LoadError::Truncated { part: "header length", expected: wide(PREFIX_BYTES), found: wide(file.len()) };
-    let mut inspection = Inspection { place: Place::Header, reason };
+    let mut inspection = Inspection { place: Place::Header, passes: true, reason };
     inspection.file(file).map_err(|Broken| inspection.reason)
 }
 
@@ -54,14 +54,15 @@ impl Inspection {
         let first_decoder = encoder_layers.saturating_add(1);
         let first_factor = first_decoder.saturating_add(decoder_layers);
         let plan = Plan { data, bytes, image, latents };
-        self.network(&plan, Place::Encoder, 1, encoder_layers)?;
-        self.network(&plan, Place::Decoder, first_decoder, decoder_layers)?;
+        self.network(&plan, false, 1, encoder_layers)?;
+        self.network(&plan, true, first_decoder, decoder_layers)?;
 
         let factors = format::from_byte(data, first_factor.saturating_mul(RECORD_BYTES)).as_chunks().0;
         let factors = factors.get(..size(header::FACTORS)).unwrap_or(factors);
         for (index, record) in factors.iter().enumerate() {
             self.place = Place::Factor(index);
-            self.factor(record, latents, factors.get(..index).unwrap_or(&[]))?;
+            self.factor(record, latents, factors.get(..index).unwrap_or(&[]));
+            self.verdict()?;
         }
 
         let model = Model {
@@ -97,51 +98,44 @@ impl Inspection {
         if found != usize::from(format::VERSION) {
             return Err(self.refuse(LoadError::Version { found: wide(found), expected: format::VERSION.into() }));
         }
-        self.exactly("header length", size(header::LENGTH).cast_signed(), RECORD_BYTES.cast_signed())?;
+        self.exactly("header length", size(header::LENGTH).cast_signed(), RECORD_BYTES.cast_signed());
         let expected = format::u32_at(record, header::DATA_BYTES);
         let found = u32::try_from(data.len()).unwrap_or(u32::MAX);
         if found < expected {
             return Err(self.truncated("data section", expected.into(), data.len()));
         }
-        self.at_most("data section length", found, expected)?;
+        self.at_most("data section length", found, expected);
         let (found, expected) = (format::u32_at(record, header::CHECKSUM), checksum::of_data(data));
         if found != expected {
             return Err(self.refuse(LoadError::Checksum { found, expected }));
         }
 
         for (field, at, low, high) in LIMITS {
-            self.between(field, size(*at).cast_signed(), *low, high.cast_signed())?;
+            self.between(field, size(*at).cast_signed(), *low, high.cast_signed());
         }
-        self.between("factors", size(header::FACTORS).cast_signed(), 0, size(header::LATENTS).cast_signed())?;
+        self.between("factors", size(header::FACTORS).cast_signed(), 0, size(header::LATENTS).cast_signed());
         if size(header::ENCODER_LAYERS) == 0 {
-            self.between("decoder layers", size(header::DECODER_LAYERS).cast_signed(), 1, isize::MAX)?;
+            self.between("decoder layers", size(header::DECODER_LAYERS).cast_signed(), 1, isize::MAX);
         }
-        for (field, at) in [("mean_bits", header::MEAN_BITS), ("log_var_bits", header::LOG_VAR_BITS)] {
-            self.between(field, format::u8_at(record, at).into(), 0, format::MAX_BITS.into())?;
-        }
-        self.zeros("reserved", format::from_byte(record, header::RESERVED))?;
+        let bits = |at| format::u8_at(record, at).into();
+        self.between("mean_bits", bits(header::MEAN_BITS), 0, format::MAX_BITS.into());
+        self.between("log_var_bits", bits(header::LOG_VAR_BITS), 0, format::MAX_BITS.into());
+        self.zeros("reserved", format::from_byte(record, header::RESERVED));
 
-        let records = [header::ENCODER_LAYERS, header::DECODER_LAYERS, header::FACTORS]
-            .into_iter()
-            .fold(1, |sum: usize, at| sum.saturating_add(size(at)));
+        let layers = size(header::ENCODER_LAYERS).saturating_add(size(header::DECODER_LAYERS));
+        let records = layers.saturating_add(size(header::FACTORS)).saturating_add(1);
         let bytes = records.saturating_mul(RECORD_BYTES);
         let found = format::size_of_u32(format::u32_at(record, header::PLAN_BYTES));
-        self.exactly("plan length", found.cast_signed(), bytes.cast_signed())?;
+        self.exactly("plan length", found.cast_signed(), bytes.cast_signed());
         if data.len() < bytes {
-            return Err(self.truncated("plan", wide(bytes), data.len()));
+            self.truncated("plan", wide(bytes), data.len());
         }
+        self.verdict()?;
         Ok(bytes)
     }
 
     /// Checks `layers` layers, the first at record `first`: each one, how they fit together, and the two ends.
-    fn network(
-        &mut self,
-        plan: &Plan<'_>,
-        place: fn(usize) -> Place,
-        first: usize,
-        layers: usize,
-    ) -> Result<(), Broken> {
-        let decoder = place(0) == Place::Decoder(0);
+    fn network(&mut self, plan: &Plan<'_>, decoder: bool, first: usize, layers: usize) -> Result<(), Broken> {
         let mut position = Position {
             data: plan.data,
             plan_bytes: plan.bytes,
@@ -151,7 +145,7 @@ impl Inspection {
             output: output::INT8,
         };
         for index in 0..layers {
-            self.place = place(index);
+            self.place = if decoder { Place::Decoder(index) } else { Place::Encoder(index) };
             let last = index.saturating_add(1) == layers;
             position.output = match (last, decoder) {
                 (false, _) => output::INT8,
@@ -160,7 +154,8 @@ impl Inspection {
             };
             let record = self.layer(plan::record(plan.data, first.saturating_add(index)), &position)?;
             if last {
-                self.end(plan, &record, decoder)?;
+                self.end(plan, &record, decoder);
+                self.verdict()?;
             }
             position.input = record.output_shape;
             position.input_zero_point = record.output_zero_point;
@@ -170,17 +165,13 @@ impl Inspection {
     }
 
     /// Checks that the last layer makes a code or an image.
-    fn end(&mut self, plan: &Plan<'_>, record: &Record, decoder: bool) -> Result<(), Broken> {
+    fn end(&mut self, plan: &Plan<'_>, record: &Record, decoder: bool) {
         if decoder {
-            let names = ["output height", "output width", "output channels"];
-            let found = names.into_iter().zip(record.output_shape);
-            found.zip(plan.image).try_for_each(|((name, found), expected)| {
-                self.exactly(name, found.cast_signed(), expected.cast_signed())
-            })
+            self.shape(&["output height", "output width", "output channels"], &record.output_shape, &plan.image);
         } else {
-            self.exactly("kind", record.kind.into(), format::kind::LINEAR.into())?;
+            self.exactly("kind", record.kind.into(), format::kind::LINEAR.into());
             let features = Shape::from(record.output_shape).len();
-            self.exactly("output features", features.cast_signed(), plan.latents.saturating_mul(2).cast_signed())
+            self.exactly("output features", features.cast_signed(), plan.latents.saturating_mul(2).cast_signed());
         }
     }
 }

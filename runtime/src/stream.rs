@@ -106,23 +106,27 @@ impl<'a> Stream<'a> {
         if index == 0 { self.network.element } else { 1 }
     }
 
-    /// Puts one row in front of the first layer: `fill` writes its bytes. Nothing happens when no more is needed.
-    fn push(&mut self, arena: &mut [u8], fill: impl FnOnce(&mut [u8])) {
+    /// Adds a row in front of the first layer; its bytes are to be written. None when no more is needed.
+    #[inline(never)]
+    fn push<'m>(&mut self, arena: &'m mut [u8]) -> &'m mut [u8] {
         if self.is_done() {
-            return;
+            return &mut [];
         }
         let slot = self.slot(0);
-        let (_, rings) = arena.split_at_mut(self.network.need.scratch.min(arena.len()));
-        if let Some(row) = rings.get_mut(slot) {
-            fill(row);
-        }
         self.count_row(0);
+        let (_, rings) = arena.split_at_mut(self.network.need.scratch.min(arena.len()));
+        rings.get_mut(slot).unwrap_or(&mut [])
     }
 
     /// Runs every layer that can; `emit` takes the index and the bytes of each row of the last one.
     fn run(&mut self, arena: &mut [u8], probe: &mut impl Probe, mut emit: impl FnMut(usize, &[u8])) {
         while let Some(index) = self.deepest_ready() {
-            self.run_row(index, arena, probe, &mut emit);
+            probe.begin(index);
+            let (y, row) = self.run_row(index, arena);
+            probe.end(index);
+            if index + 1 == self.network.layers {
+                emit(y, row);
+            }
         }
     }
 
@@ -135,12 +139,12 @@ impl<'a> Stream<'a> {
         rings.iter().rposition(|ring| ring.rows >= ring.needed)
     }
 
-    /// Computes the next row of layer `index`.
-    fn run_row(&mut self, index: usize, arena: &mut [u8], probe: &mut impl Probe, emit: &mut impl FnMut(usize, &[u8])) {
-        probe.begin(index);
+    /// Computes the next row of layer `index`; returns its index and bytes.
+    // The same code for every probe and closure.
+    #[inline(never)]
+    fn run_row<'m>(&mut self, index: usize, arena: &'m mut [u8]) -> (usize, &'m [u8]) {
         let layer = self.network.layer(index);
         let y = usize::from(self.ring(index + 1).rows);
-        let last = index + 1 == self.network.layers;
         let element = self.element(index);
         let start = self.ring(index).offset;
         let input = start..start + plan::input_bytes(&layer.record, element);
@@ -157,10 +161,7 @@ impl<'a> Stream<'a> {
         if let Some(ring) = self.rings.get_mut(index) {
             ring.needed = next;
         }
-        probe.end(index);
-        if last {
-            emit(y, output);
-        }
+        (y, output)
     }
 }
 
@@ -216,11 +217,9 @@ impl<'m> Encoding<'m> {
         }
         self.pushed += 1;
         // p - 128 in two's complement is p with its top bit flipped.
-        self.stream.push(self.arena, |slot| {
-            for (to, pixel) in slot.iter_mut().zip(row) {
-                *to = pixel ^ 0x80;
-            }
-        });
+        for (to, pixel) in self.stream.push(self.arena).iter_mut().zip(row) {
+            *to = pixel ^ 0x80;
+        }
         self.stream.run(self.arena, probe, |y, row| {
             let values = row.as_chunks().0.iter().map(|raw| i16::from_le_bytes(*raw));
             let first = y * values.len();
@@ -294,11 +293,9 @@ pub(crate) fn decode(
     let arena = working_memory(&network, arena)?;
     let mut stream = Stream::idle(network);
     stream.start();
-    stream.push(arena, |slot| {
-        for (to, latent) in slot.as_chunks_mut().0.iter_mut().zip(latents) {
-            *to = latent.to_le_bytes();
-        }
-    });
+    for (to, latent) in stream.push(arena).as_chunks_mut().0.iter_mut().zip(latents) {
+        *to = latent.to_le_bytes();
+    }
     stream.run(arena, probe, draw);
     Ok(())
 }

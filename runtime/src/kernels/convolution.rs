@@ -1,15 +1,15 @@
 //! Convolutions. A transposed convolution is one small stride-1 convolution for each phase of its outputs.
 
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 use core::array;
 
 use super::Rows;
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 use super::product::{Block, WeightRows};
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 use super::{narrow, requantize};
 use crate::layer::Layer;
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 use crate::plan::COLUMNS;
 use crate::plan::{WORD_BYTES, taps};
 
@@ -94,7 +94,7 @@ pub(super) fn conv_transpose2d_row(
             first,
             step: stride_width.get(),
         };
-        #[cfg(not(kernel = "helium"))]
+        #[cfg(patches)]
         if narrow::fits(&convolution, scratch) {
             narrow::row(&convolution, scratch, output);
             continue;
@@ -104,7 +104,7 @@ pub(super) fn conv_transpose2d_row(
 }
 
 /// An element of a patch.
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 #[derive(Clone, Copy, Default)]
 struct Element {
     /// Its kernel row.
@@ -113,7 +113,7 @@ struct Element {
     index: usize,
 }
 
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 impl Convolution<'_> {
     /// Computes its outputs of a row, `(W, C)`: neighbors together, and of their patches as much at a time as the
     /// scratch holds.

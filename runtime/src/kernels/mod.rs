@@ -6,25 +6,29 @@
 //!
 //! Stacks are small: what is `#[inline(never)]` has its variables there only while it runs.
 
+#[cfg(kernel = "compact")]
+mod compact;
 mod convolution;
 #[cfg(kernel = "helium")]
 #[expect(unsafe_code, reason = "vector instructions")]
 mod helium;
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 mod linear;
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 mod narrow;
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 mod product;
 mod requantize;
 mod resample;
-#[expect(unsafe_code, reason = "bytes seen as words")]
+#[cfg_attr(not(kernel = "compact"), expect(unsafe_code, reason = "bytes seen as words"))]
 mod words;
 
 #[cfg(feature = "std")]
 pub(crate) use self::requantize::requantize;
 pub(crate) use words::MISALIGNMENT;
 
+#[cfg(kernel = "compact")]
+use self::compact as linear;
 #[cfg(kernel = "helium")]
 use self::helium as linear;
 use crate::layer::{Layer, LayerKind};

@@ -1,8 +1,10 @@
 //! From accumulators to outputs: the only rounding of the format.
 
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 use super::product::Block;
-use crate::format::{FLAG_NEGATIVE_MULTIPLIERS, output};
+#[cfg(not(kernel = "compact"))]
+use crate::format::FLAG_NEGATIVE_MULTIPLIERS;
+use crate::format::output;
 use crate::layer::Layer;
 use crate::plan::WORD_BYTES;
 
@@ -18,11 +20,11 @@ pub(crate) fn requantize(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
         //     (acc·m + 2^(shift-1)) / 2^shift = (high + 2^(t-1) + low / 2^32) / 2^t
         //
         // Here t ≥ 1, so high + 2^(t-1) is whole, and rounding down may drop the fraction behind it. |high| ≤ 2^30.
-        Some(rest) => {
+        Some(rest) if cfg!(not(kernel = "compact")) => {
             let high = ((i64::from(accumulator) * i64::from(multiplier)) >> 32) as i32;
             (high + (1 << rest)) >> (rest + 1)
         }
-        None => requantize_wide(accumulator, multiplier, shift),
+        _ => requantize_wide(accumulator, multiplier, shift),
     }
 }
 
@@ -34,6 +36,7 @@ fn requantize_wide(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
 }
 
 /// Bytes of an output element.
+#[cfg(not(kernel = "compact"))]
 pub(super) fn element_bytes(layer: &Layer<'_>) -> usize {
     if layer.record.output == output::CODE { 2 } else { 1 }
 }
@@ -45,13 +48,14 @@ fn words(bytes: &[u8], first: usize) -> &[[u8; WORD_BYTES]] {
 }
 
 /// Requantizes with the multiplier for the accumulator's sign.
+#[cfg(not(kernel = "compact"))]
 #[inline]
 fn scale(accumulator: i32, positive: &[u8; WORD_BYTES], negative: &[u8; WORD_BYTES], shift: u8) -> i32 {
     requantize(accumulator, i32::from_le_bytes(if accumulator < 0 { *negative } else { *positive }), shift)
 }
 
 /// What makes pixels of a channel's accumulators.
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 #[inline]
 pub(super) fn pixels(layer: &Layer<'_>, channel: usize) -> impl Fn(i32) -> u8 {
     let [positive, negative] = [layer.multipliers, layer.negative_multipliers]
@@ -75,12 +79,34 @@ fn look_up(table: &[u8], index: i32) -> u8 {
 }
 
 /// Writes the outputs of a column's sums, which belong to channels (or features) `first..`.
-#[cfg(not(kernel = "helium"))]
+#[cfg(patches)]
 pub(super) fn write(layer: &Layer<'_>, block: &Block<'_>, column: usize, first: usize, output: &mut [u8]) {
     write_sums(layer, block.sums(column), first, output);
 }
 
+/// Writes output `index` of a row, whose accumulator belongs to channel (or feature) `channel`.
+#[cfg(kernel = "compact")]
+pub(super) fn write_one(layer: &Layer<'_>, accumulator: i32, channel: usize, index: usize, output: &mut [u8]) {
+    let record = &layer.record;
+    let multipliers = if accumulator < 0 { layer.negative_multipliers } else { layer.multipliers };
+    let multiplier = words(multipliers, channel).first().map_or(0, |word| i32::from_le_bytes(*word));
+    let value = requantize(accumulator, multiplier, record.shift);
+    if record.output == output::CODE {
+        if let Some(to) = output.as_chunks_mut().0.get_mut(index) {
+            *to = (value.clamp(i16::MIN.into(), i16::MAX.into()) as i16).to_le_bytes();
+        }
+    } else if let Some(to) = output.get_mut(index) {
+        *to = if record.output == output::PIXELS {
+            look_up(layer.table, value + half_table(layer))
+        } else {
+            let value = value + i32::from(record.output_zero_point);
+            value.max(record.minimum.into()).min(record.maximum.into()) as u8
+        };
+    }
+}
+
 /// Writes the outputs of sums that belong to channels (or features) `first..`.
+#[cfg(not(kernel = "compact"))]
 pub(super) fn write_sums(layer: &Layer<'_>, sums: impl Iterator<Item = i32> + Clone, first: usize, output: &mut [u8]) {
     let record = &layer.record;
     let leaky = record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0;

@@ -12,6 +12,7 @@ pub(super) fn words(bytes: &[u8]) -> &[i32] {
 }
 
 /// The aligned words of `bytes`.
+#[cfg(not(kernel = "compact"))]
 #[inline]
 pub(super) fn words_mut(bytes: &mut [u8]) -> &mut [i32] {
     // SAFETY: every pattern of four bytes is an i32, and every i32 is four bytes.
