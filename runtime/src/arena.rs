@@ -1,5 +1,6 @@
 //! Working memory, sized by the model.
 
+use crate::format::size_of_u32;
 use crate::plan;
 
 /// `N` bytes of working memory.
@@ -54,7 +55,7 @@ pub const fn checked_arena_bytes(file: &[u8]) -> Option<usize> {
     }
 }
 
-/// `bytes` as the size of an object: at most `isize::MAX`.
+/// `bytes` as the size of an object, at most `isize::MAX`, in which offsets have 32 bits.
 pub(crate) const fn addressable(bytes: usize) -> Option<usize> {
-    if bytes <= isize::MAX.unsigned_abs() { Some(bytes) } else { None }
+    if bytes <= isize::MAX.unsigned_abs() && bytes <= size_of_u32(u32::MAX) { Some(bytes) } else { None }
 }

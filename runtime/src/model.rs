@@ -208,7 +208,7 @@ impl<'a> Model<'a> {
         if found != expected {
             return Err(RunError::ImageSize { expected, found });
         }
-        let mut encoding = Encoding::new(self.encoder, self.image, arena);
+        let mut encoding = Encoding::new(&self.encoder, self.image, arena);
         pixels.chunks_exact(self.image.row_len().max(1)).try_for_each(|row| encoding.push_row(row, code, probe))
     }
 
@@ -217,12 +217,9 @@ impl<'a> Model<'a> {
     /// # Errors
     ///
     /// If the arena is too small, or there is no encoder.
-    pub fn encoder<'m>(&self, arena: &'m mut (impl AsMut<[u8]> + ?Sized)) -> Result<Encoder<'m>, RunError>
-    where
-        'a: 'm,
-    {
+    pub fn encoder<'m>(&'m self, arena: &'m mut (impl AsMut<[u8]> + ?Sized)) -> Result<Encoder<'m>, RunError> {
         let arena = self.encoder_memory(arena)?;
-        Ok(Encoder::new(Encoding::new(self.encoder, self.image, arena), Code::new(self)))
+        Ok(Encoder::new(Encoding::new(&self.encoder, self.image, arena), Code::new(self)))
     }
 
     /// The part of an arena that encoding needs.
@@ -264,7 +261,7 @@ impl<'a> Model<'a> {
             return Err(RunError::NoDecoder);
         }
         code.check(self.latents, self.mean_bits)?;
-        stream::decode(self.decoder, code.means(), arena.as_mut(), probe, draw)
+        stream::decode(&self.decoder, code.means(), arena.as_mut(), probe, draw)
     }
 
     /// Decodes a code into `pixels`, `(H, W, C)` bytes.

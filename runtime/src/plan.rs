@@ -6,6 +6,7 @@ use crate::format::{
     self, RECORD_BYTES, RecordBytes, header, i8_at, kind, layer, output, size8_at, size16_at, u8_at, u32_at,
 };
 use crate::kernels::MISALIGNMENT;
+use crate::stream::Ring;
 
 /// Outputs of a row that are computed at a time, and whose patches of the input lie in the scratch.
 pub(crate) const COLUMNS: usize = 2;
@@ -19,6 +20,8 @@ const ELEMENT_BYTES: usize = 4;
 const ELEMENT_GROUP: usize = 4;
 /// Most features of a linear layer, or input columns of a narrow convolution, that are accumulated at a time.
 pub(crate) const BLOCK_ROWS: usize = 64;
+/// Bytes of what is kept of each row buffer.
+const RING_BYTES: usize = size_of::<Ring>();
 /// Bytes of an element of the encoder's input.
 pub(crate) const PIXEL_BYTES: usize = 1;
 /// Bytes of an element of the decoder's input, an int16.
@@ -215,7 +218,9 @@ pub(crate) const fn output_row_bytes(record: &Record) -> usize {
 /// The working memory of one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Need {
-    /// Bytes of patches and sums, first in the arena.
+    /// Bytes of what is kept of the row buffers, first in the arena.
+    pub(crate) table: usize,
+    /// Bytes of patches and sums, behind it.
     pub(crate) scratch: usize,
     /// Bytes of row buffers, behind it.
     pub(crate) rings: usize,
@@ -225,7 +230,7 @@ impl Need {
     /// The need of `layers` layers whose records start at record `first` of the plan; `element` bytes are an element
     /// of the first layer's input.
     pub(crate) const fn of(plan: &[u8], first: usize, layers: usize, element: usize) -> Need {
-        let mut need = Need { scratch: 0, rings: 0 };
+        let mut need = Need { table: 0, scratch: 0, rings: 0 };
         let mut rings = Rings::new();
         let mut index = 0;
         while index < layers {
@@ -237,6 +242,7 @@ impl Need {
             index = index.saturating_add(1);
             if index == layers {
                 rings = rings.add_output(&layer);
+                need.table = index.saturating_add(1).saturating_mul(RING_BYTES).saturating_add(MISALIGNMENT);
             }
         }
         need.rings = rings.peak;
@@ -244,7 +250,7 @@ impl Need {
     }
 
     pub(crate) const fn total(&self) -> usize {
-        self.scratch.saturating_add(self.rings)
+        self.table.saturating_add(self.scratch).saturating_add(self.rings)
     }
 }
 

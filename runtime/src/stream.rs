@@ -2,13 +2,14 @@
 //!
 //! In front of each layer lies a ring buffer of as many rows as its kernel spans. The deepest layer that has the input
 //! of its next row runs first; a row enters a ring only when the layer behind it lacks one, so the row that it replaces
-//! is no longer needed. `plan::Rings` lays out the buffers.
+//! is no longer needed. `plan::Rings` lays out the buffers. How far each has come is noted in the arena: the stack would
+//! have to hold room for the most layers that there can be.
 
 use core::ops::Range;
 
 use crate::code::Code;
 use crate::error::RunError;
-use crate::format::MAX_LAYERS;
+use crate::format::size_of_u32;
 use crate::kernels::{self, Rows};
 use crate::layer::ImageShape;
 use crate::model::Network;
@@ -24,11 +25,12 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// The buffer before a layer, or behind the last one, and how far it has come.
+/// The buffer before a layer, or behind the last one, and how far it has come. It lies in the arena: any bytes are one.
 #[derive(Debug, Clone, Copy)]
-struct Ring {
+#[repr(C)]
+pub(crate) struct Ring {
     /// Where it starts, counted from the row buffers' start behind the scratch.
-    offset: usize,
+    offset: u32,
     /// Rows that have entered it.
     rows: u16,
     /// Rows that have to, for the layer behind it to compute its next row; `ALL_MADE` when it has made all.
@@ -41,15 +43,17 @@ const ALL_MADE: u16 = u16::MAX;
 /// A network at work.
 #[derive(Debug)]
 struct Stream<'a> {
-    network: Network<'a>,
-    rings: [Ring; MAX_LAYERS + 1],
+    network: &'a Network<'a>,
+    /// One before each layer, one behind the last.
+    rings: &'a mut [Ring],
 }
 
 impl<'a> Stream<'a> {
-    /// A network that is not at work yet: [`start`](Self::start) follows. Two steps, so that it is not copied.
+    /// A network that is not at work yet, [`start`](Self::start) follows; and the rest of its `working_memory`.
     #[inline(always)]
-    fn idle(network: Network<'a>) -> Self {
-        Stream { network, rings: [Ring { offset: 0, rows: 0, needed: ALL_MADE }; MAX_LAYERS + 1] }
+    fn idle(network: &'a Network<'a>, arena: &'a mut [u8]) -> (Self, &'a mut [u8]) {
+        let (table, rest) = arena.split_at_mut(network.need.table.min(arena.len()));
+        (Stream { network, rings: kernels::rings_mut(table) }, rest)
     }
 
     /// Lays out the buffers.
@@ -57,21 +61,26 @@ impl<'a> Stream<'a> {
     fn start(&mut self) {
         let network = self.network;
         let mut layout = Rings::new();
-        for (index, ring) in self.rings.iter_mut().enumerate().take(network.layers) {
+        for index in 0..network.layers {
             let layer = network.layer(index);
-            let element = if index == 0 { network.element } else { 1 };
+            let element = self.element(index);
             layout = layout.add_input(&layer.record, element);
-            ring.offset = layout.offset(plan::input_bytes(&layer.record, element), network.need.rings);
-            ring.needed = narrow(layer.rows_needed(0));
+            let offset = layout.offset(plan::input_bytes(&layer.record, element), network.need.rings);
+            self.set_ring(index, Ring { offset: short(offset), rows: 0, needed: narrow(layer.rows_needed(0)) });
         }
-        if let Some(ring) = self.rings.get_mut(network.layers) {
-            let last = network.record(network.layers.saturating_sub(1));
-            ring.offset = layout.add_output(&last).offset(plan::output_row_bytes(&last), network.need.rings);
-        }
+        let last = network.record(network.layers.saturating_sub(1));
+        let offset = layout.add_output(&last).offset(plan::output_row_bytes(&last), network.need.rings);
+        self.set_ring(network.layers, Ring { offset: short(offset), rows: 0, needed: ALL_MADE });
     }
 
     fn ring(&self, index: usize) -> Ring {
         self.rings.get(index).copied().unwrap_or(Ring { offset: 0, rows: 0, needed: ALL_MADE })
+    }
+
+    fn set_ring(&mut self, index: usize, ring: Ring) {
+        if let Some(to) = self.rings.get_mut(index) {
+            *to = ring;
+        }
     }
 
     fn count_row(&mut self, index: usize) {
@@ -97,7 +106,7 @@ impl<'a> Stream<'a> {
             (1, plan::output_row_bytes(&self.network.record(self.network.layers.saturating_sub(1))))
         };
         let ring = self.ring(index);
-        let start = ring.offset + usize::from(ring.rows) % slots.max(1) * row_bytes;
+        let start = size_of_u32(ring.offset) + usize::from(ring.rows) % slots.max(1) * row_bytes;
         start..start + row_bytes
     }
 
@@ -146,7 +155,7 @@ impl<'a> Stream<'a> {
         let layer = self.network.layer(index);
         let y = usize::from(self.ring(index + 1).rows);
         let element = self.element(index);
-        let start = self.ring(index).offset;
+        let start = size_of_u32(self.ring(index).offset);
         let input = start..start + plan::input_bytes(&layer.record, element);
         let output = self.slot(index + 1);
 
@@ -181,6 +190,11 @@ fn narrow(rows: usize) -> u16 {
     u16::try_from(rows).unwrap_or(ALL_MADE)
 }
 
+/// An offset in an arena, which `addressable` keeps so small.
+fn short(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
 /// The part of an arena that a network needs.
 pub(crate) fn working_memory<'m>(network: &Network<'_>, arena: &'m mut [u8]) -> Result<&'m mut [u8], RunError> {
     let (expected, found) = (network.need.total(), arena.len());
@@ -199,8 +213,9 @@ pub(crate) struct Encoding<'m> {
 impl<'m> Encoding<'m> {
     /// `arena` is the network's `working_memory`.
     #[inline(always)]
-    pub(crate) fn new(network: Network<'m>, image: ImageShape, arena: &'m mut [u8]) -> Self {
-        Encoding { stream: Stream::idle(network), arena, image, pushed: 0 }
+    pub(crate) fn new(network: &'m Network<'m>, image: ImageShape, arena: &'m mut [u8]) -> Self {
+        let (stream, arena) = Stream::idle(network, arena);
+        Encoding { stream, arena, image, pushed: 0 }
     }
 
     /// Takes the next row and computes all that it makes possible; the last one completes `code`.
@@ -284,14 +299,14 @@ impl<'m> Encoder<'m> {
 
 /// Decodes int16 latents, `(L)`; `draw` takes each row of pixels.
 pub(crate) fn decode(
-    network: Network<'_>,
+    network: &Network<'_>,
     latents: &[i16],
     arena: &mut [u8],
     probe: &mut impl Probe,
     draw: impl FnMut(usize, &[u8]),
 ) -> Result<(), RunError> {
-    let arena = working_memory(&network, arena)?;
-    let mut stream = Stream::idle(network);
+    let arena = working_memory(network, arena)?;
+    let (mut stream, arena) = Stream::idle(network, arena);
     stream.start();
     for (to, latent) in stream.push(arena).as_chunks_mut().0.iter_mut().zip(latents) {
         *to = latent.to_le_bytes();

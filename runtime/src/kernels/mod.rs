@@ -25,7 +25,7 @@ mod words;
 
 #[cfg(feature = "std")]
 pub(crate) use self::requantize::requantize;
-pub(crate) use words::MISALIGNMENT;
+pub(crate) use words::{MISALIGNMENT, rings_mut};
 
 #[cfg(kernel = "compact")]
 use self::compact as linear;
