@@ -2,9 +2,9 @@
 # Builds the firmware for all boards, runs it in QEMU and compares what it prints and costs with what is committed.
 #
 #     scripts/firmware.sh            fails where something differs
-#     scripts/firmware.sh --update   writes runtime/firmware/expected/ and budgets.json anew
+#     scripts/firmware.sh --update   writes runtime/firmware/expected/, budgets.json and mix.json anew
 #
-# Installs nothing.
+# Installs nothing; --update needs llvm-objdump too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -61,6 +61,11 @@ while read -r core target machine arguments; do
             timeout 120 $qemu -M "$machine" -nographic -semihosting-config enable=on,target=native $arguments -kernel "$elf" \
                 >"$output/$program.txt" </dev/null || fail "$program for $features: $(tail -n 1 "$output/$program.txt")"
         done
+        if [ "${1:-}" = --update ] && [ "$features" = "$core" ]; then
+            # shellcheck disable=SC2086 # several arguments
+            python3 scripts/instruction_mix.py "$core" $qemu -M "$machine" -nographic \
+                -semihosting-config enable=on,target=native $arguments -kernel "$target_dir/$target/release/demo" </dev/null
+        fi
         firmware size "$target" "$features" size || missing "$target"
         cp "$target_dir/$target/size/size" "$output/size.elf"
     done

@@ -55,7 +55,7 @@ impl Inspection {
 
     #[cold]
     #[inline(never)]
-    fn refuse_range(&mut self, field: &'static str, found: i64, low: i64, high: i64) -> Broken {
+    pub(crate) fn refuse_range(&mut self, field: &'static str, found: i64, low: i64, high: i64) -> Broken {
         let expected = if low == high { Expected::Exactly(low) } else { Expected::Between(low, high) };
         self.refuse_value(field, found, expected)
     }

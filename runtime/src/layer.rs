@@ -75,8 +75,6 @@ impl LayerKind {
 pub struct Layer<'a> {
     pub(crate) record: Record,
     pub(crate) kind: LayerKind,
-    /// (vertical, horizontal); never 0 in a loaded model, and by this type nowhere.
-    pub(crate) strides: [NonZeroUsize; 2],
     /// int8, as laid out in the format; empty for layers without weights.
     pub(crate) weights: &'a [u8],
     /// int32.
@@ -96,7 +94,6 @@ impl<'a> Layer<'a> {
         let array = |offset, bytes| array(data, offset, bytes);
         let multipliers = array(record.multiplier, sizes.multipliers);
         Layer {
-            strides: record.stride.map(|stride| NonZeroUsize::new(stride).unwrap_or(NonZeroUsize::MIN)),
             kind: match record.kind {
                 kind::CONV2D => LayerKind::Conv2d,
                 kind::CONV_TRANSPOSE2D => LayerKind::ConvTranspose2d,
@@ -142,6 +139,12 @@ impl<'a> Layer<'a> {
         self.record.stride.into()
     }
 
+    /// [`stride`](Self::stride), by whose type no division panics; never 0 in a loaded model.
+    #[inline]
+    pub(crate) fn strides(&self) -> [NonZeroUsize; 2] {
+        self.record.stride.map(|stride| NonZeroUsize::new(stride).unwrap_or(NonZeroUsize::MIN))
+    }
+
     /// Padding (above, left).
     pub fn padding(&self) -> (usize, usize) {
         self.record.padding.into()
@@ -167,7 +170,7 @@ impl<'a> Layer<'a> {
     fn tap_sum(&self, axis: usize) -> u64 {
         let field = |values: &[usize]| values.get(axis).copied().unwrap_or(1);
         let kernel = field(&self.record.kernel);
-        let stride = self.strides.get(axis).copied().unwrap_or(NonZeroUsize::MIN);
+        let stride = self.strides().get(axis).copied().unwrap_or(NonZeroUsize::MIN);
         let padding = field(&self.record.padding);
         (0..field(&self.record.output_shape))
             .map(|position| wide(taps(kernel, stride.get(), position.saturating_add(padding) % stride)))
@@ -191,7 +194,7 @@ impl<'a> Layer<'a> {
     /// Input rows that must have arrived before output row `y` can be computed.
     pub(crate) fn rows_needed(&self, y: usize) -> usize {
         let [kernel, _] = self.record.kernel;
-        let [stride, _] = self.strides;
+        let [stride, _] = self.strides();
         let [padding, _] = self.record.padding;
         let height = self.input().height;
         let needed = match self.kind {

@@ -104,7 +104,10 @@ impl Inspection {
         if found < expected {
             return Err(self.truncated("data section", expected.into(), data.len()));
         }
-        self.at_most("data section length", found, expected);
+        if found > expected {
+            // The field's value, and what it would have to be.
+            return Err(self.refuse_range("data section length", expected.into(), found.into(), found.into()));
+        }
         let (found, expected) = (format::u32_at(record, header::CHECKSUM), checksum::of_data(data));
         if found != expected {
             return Err(self.refuse(LoadError::Checksum { found, expected }));

@@ -16,17 +16,25 @@ use crate::stream::{self, Encoder, Encoding};
 pub(crate) struct Network<'a> {
     /// The data section; the plan is its start.
     data: &'a [u8],
-    /// The first layer's record.
-    first: usize,
     pub(crate) layers: usize,
-    /// Bytes of an element of the first layer's input.
-    pub(crate) element: usize,
     pub(crate) need: Need,
+    /// The first layer's record. One byte, as the next: models lie on small stacks.
+    first: u8,
+    /// Bytes of an element of the first layer's input.
+    element: u8,
 }
 
 impl<'a> Network<'a> {
+    /// `first` is at most `MAX_LAYERS` + 1.
     pub(crate) fn new(data: &'a [u8], first: usize, layers: usize, element: usize) -> Self {
-        Network { data, first, layers, element, need: Need::of(data, first, layers, element) }
+        let need = Need::of(data, first, layers, element);
+        let [first, element] = [first, element].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
+        Network { data, layers, need, first, element }
+    }
+
+    /// Bytes of an element of the first layer's input.
+    pub(crate) fn element(&self) -> usize {
+        self.element.into()
     }
 
     /// Layer `index`, which is less than `layers`.
@@ -38,7 +46,7 @@ impl<'a> Network<'a> {
 
     /// The record of layer `index`.
     pub(crate) fn record(&self, index: usize) -> Record {
-        Record::read(plan::record(self.data, self.first.saturating_add(index)))
+        Record::read(plan::record(self.data, usize::from(self.first).saturating_add(index)))
     }
 
     fn iter(self) -> impl ExactSizeIterator<Item = Layer<'a>> + Clone {

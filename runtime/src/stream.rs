@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
 
     /// Bytes of an element of the input of layer `index`.
     fn element(&self, index: usize) -> usize {
-        if index == 0 { self.network.element } else { 1 }
+        if index == 0 { self.network.element() } else { 1 }
     }
 
     /// Adds a row in front of the first layer; its bytes are to be written. None when no more is needed.

@@ -65,7 +65,7 @@ pub(super) fn conv_transpose2d_row(
     output: &mut [u8],
 ) {
     let [kernel_height, kernel_width] = layer.record.kernel;
-    let [stride_height, stride_width] = layer.strides;
+    let [stride_height, stride_width] = layer.strides();
     let [above, before] = layer.record.padding;
     let pairs = layer.input().channels * layer.output().channels;
     let bias_bytes = layer.output().channels * WORD_BYTES;

@@ -20,7 +20,7 @@ mod narrow;
 mod product;
 mod requantize;
 mod resample;
-#[cfg_attr(not(kernel = "compact"), expect(unsafe_code, reason = "bytes seen as words"))]
+#[expect(unsafe_code, reason = "bytes seen as words")]
 mod words;
 
 #[cfg(feature = "std")]

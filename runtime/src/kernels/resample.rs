@@ -7,7 +7,7 @@ use crate::stream::copy;
 /// Row `y` of nearest-neighbor upsampling.
 #[inline(never)]
 pub(super) fn upsample_nearest_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, output: &mut [u8]) {
-    let [vertical, horizontal] = layer.strides;
+    let [vertical, horizontal] = layer.strides();
     let channels = layer.input().channels.max(1);
     let row = input.row((y / vertical).cast_signed()).unwrap_or(&[]);
     let run = (horizontal.get() * channels).max(1);
