@@ -38,54 +38,7 @@ const GROUP: usize = 2;
 /// Weights that fill a register once they are widened.
 const WIDE: usize = LANES * GROUP;
 
-impl Isa for Avx2 {
-    type Element = i16;
-
-    const GROUP: usize = GROUP;
-    const POSITIONS: usize = 4;
-    const OUTPUTS: usize = 2 * LANES;
-    const SINGLE: usize = 8 * LANES;
-    const CHUNK: usize = WIDE;
-
-    #[inline(always)]
-    fn tile(self, weights: &[i8], window: Window, input: &[i16], starts: &[usize; DOTS], sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<2, { Avx2::POSITIONS }>(weights, window, input, starts, sums) }
-    }
-
-    #[inline(always)]
-    fn single(self, weights: &[i8], window: Window, input: &[i16], start: usize, sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<8, 1>(weights, window, input, &[start; DOTS], sums) }
-    }
-
-    #[inline(always)]
-    fn dots(self, weights: &[i8], window: Window, input: &[i16], starts: &[usize; DOTS]) -> [i32; DOTS] {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { dots(weights, window, input, starts) }
-    }
-
-    #[inline(always)]
-    fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { rescale(sums, scales, shift) }
-    }
-
-    #[inline(always)]
-    fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [i16]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { activate(sums, scales, shift, clamp, to) }
-    }
-
-    fn run(self, layer: &Layer<Self>, input: &[i16], latents: &[i16], sink: Sink<'_, i16>) {
-        #[target_feature(enable = "avx2")]
-        fn inner(isa: Avx2, layer: &Layer<Avx2>, input: &[i16], latents: &[i16], sink: Sink<'_, i16>) {
-            layer.run_with(isa, input, latents, sink);
-        }
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { inner(self, layer, input, latents, sink) }
-    }
-}
+isa_of_proof!(Avx2, "avx2", i16, 4 positions, 2 vectors);
 
 /// The products of `POSITIONS` windows with `8 · VECTORS` outputs.
 #[inline]

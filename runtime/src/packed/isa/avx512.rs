@@ -45,54 +45,7 @@ const GROUP: usize = 4;
 /// Bytes of a register.
 const BYTES: usize = LANES * GROUP;
 
-impl Isa for Avx512 {
-    type Element = u8;
-
-    const GROUP: usize = GROUP;
-    const POSITIONS: usize = 8;
-    const OUTPUTS: usize = 2 * LANES;
-    const SINGLE: usize = 8 * LANES;
-    const CHUNK: usize = BYTES;
-
-    #[inline(always)]
-    fn tile(self, weights: &[i8], window: Window, input: &[u8], starts: &[usize; DOTS], sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<2, { Avx512::POSITIONS }>(weights, window, input, starts, sums) }
-    }
-
-    #[inline(always)]
-    fn single(self, weights: &[i8], window: Window, input: &[u8], start: usize, sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<8, 1>(weights, window, input, &[start; DOTS], sums) }
-    }
-
-    #[inline(always)]
-    fn dots(self, weights: &[i8], window: Window, input: &[u8], starts: &[usize; DOTS]) -> [i32; DOTS] {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { dots(weights, window, input, starts) }
-    }
-
-    #[inline(always)]
-    fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { rescale(sums, scales, shift) }
-    }
-
-    #[inline(always)]
-    fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [u8]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { activate(sums, scales, shift, clamp, to) }
-    }
-
-    fn run(self, layer: &Layer<Self>, input: &[u8], latents: &[i16], sink: Sink<'_, u8>) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        fn inner(isa: Avx512, layer: &Layer<Avx512>, input: &[u8], latents: &[i16], sink: Sink<'_, u8>) {
-            layer.run_with(isa, input, latents, sink);
-        }
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { inner(self, layer, input, latents, sink) }
-    }
-}
+isa_of_proof!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", u8, 8 positions, 2 vectors);
 
 /// The products of `POSITIONS` windows with `16 · VECTORS` outputs.
 #[inline]

@@ -2,6 +2,75 @@
 //!
 //! [`portable`] says what every other one must compute, in plain loops.
 
+/// [`Isa`] for the proof that a machine has instructions, by functions of the module that are compiled with them:
+/// `products::<VECTORS, POSITIONS>`, `dots`, `rescale` and `activate`, for registers of `LANES` sums of `GROUP` products.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+macro_rules! isa_of_proof {
+    ($proof:ident, $features:literal, $element:ty, $positions:literal positions, $vectors:literal vectors) => {
+        impl Isa for $proof {
+            type Element = $element;
+
+            const GROUP: usize = GROUP;
+            const POSITIONS: usize = $positions;
+            const OUTPUTS: usize = $vectors * LANES;
+            const SINGLE: usize = 8 * LANES;
+            const CHUNK: usize = LANES * GROUP;
+
+            #[inline(always)]
+            fn tile(
+                self,
+                weights: &[i8],
+                window: Window,
+                input: &[$element],
+                starts: &[usize; DOTS],
+                sums: &mut [i32],
+            ) {
+                // SAFETY: `self` proves that the machine has the instructions; so below.
+                unsafe { products::<$vectors, $positions>(weights, window, input, starts, sums) }
+            }
+
+            #[inline(always)]
+            fn single(self, weights: &[i8], window: Window, input: &[$element], start: usize, sums: &mut [i32]) {
+                // SAFETY: as in `tile`.
+                unsafe { products::<8, 1>(weights, window, input, &[start; DOTS], sums) }
+            }
+
+            #[inline(always)]
+            fn dots(self, weights: &[i8], window: Window, input: &[$element], starts: &[usize; DOTS]) -> [i32; DOTS] {
+                // SAFETY: as in `tile`.
+                unsafe { dots(weights, window, input, starts) }
+            }
+
+            #[inline(always)]
+            fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8) {
+                // SAFETY: as in `tile`.
+                unsafe { rescale(sums, scales, shift) }
+            }
+
+            #[inline(always)]
+            fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [$element]) {
+                // SAFETY: as in `tile`.
+                unsafe { activate(sums, scales, shift, clamp, to) }
+            }
+
+            fn run(self, layer: &Layer<Self>, input: &[$element], latents: &[i16], sink: Sink<'_, $element>) {
+                #[target_feature(enable = $features)]
+                fn inner(
+                    isa: $proof,
+                    layer: &Layer<$proof>,
+                    input: &[$element],
+                    latents: &[i16],
+                    sink: Sink<'_, $element>,
+                ) {
+                    layer.run_with(isa, input, latents, sink);
+                }
+                // SAFETY: as in `tile`.
+                unsafe { inner(self, layer, input, latents, sink) }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]

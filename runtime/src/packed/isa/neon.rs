@@ -43,54 +43,7 @@ const GROUP: usize = 4;
 /// Bytes of a register.
 const BYTES: usize = LANES * GROUP;
 
-impl Isa for Neon {
-    type Element = i8;
-
-    const GROUP: usize = GROUP;
-    const POSITIONS: usize = 4;
-    const OUTPUTS: usize = 4 * LANES;
-    const SINGLE: usize = 8 * LANES;
-    const CHUNK: usize = BYTES;
-
-    #[inline(always)]
-    fn tile(self, weights: &[i8], window: Window, input: &[i8], starts: &[usize; DOTS], sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<4, { Neon::POSITIONS }>(weights, window, input, starts, sums) }
-    }
-
-    #[inline(always)]
-    fn single(self, weights: &[i8], window: Window, input: &[i8], start: usize, sums: &mut [i32]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { products::<8, 1>(weights, window, input, &[start; DOTS], sums) }
-    }
-
-    #[inline(always)]
-    fn dots(self, weights: &[i8], window: Window, input: &[i8], starts: &[usize; DOTS]) -> [i32; DOTS] {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { dots(weights, window, input, starts) }
-    }
-
-    #[inline(always)]
-    fn rescale(self, sums: &mut [i32], scales: Scales<'_>, shift: u8) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { rescale(sums, scales, shift) }
-    }
-
-    #[inline(always)]
-    fn activate(self, sums: &mut [i32], scales: Scales<'_>, shift: u8, clamp: Clamp, to: &mut [i8]) {
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { activate(sums, scales, shift, clamp, to) }
-    }
-
-    fn run(self, layer: &Layer<Self>, input: &[i8], latents: &[i16], sink: Sink<'_, i8>) {
-        #[target_feature(enable = "neon,dotprod")]
-        fn inner(isa: Neon, layer: &Layer<Neon>, input: &[i8], latents: &[i16], sink: Sink<'_, i8>) {
-            layer.run_with(isa, input, latents, sink);
-        }
-        // SAFETY: `self` proves that the machine has the instructions.
-        unsafe { inner(self, layer, input, latents, sink) }
-    }
-}
+isa_of_proof!(Neon, "neon,dotprod", i8, 4 positions, 4 vectors);
 
 /// The products of `POSITIONS` windows with `4 · VECTORS` outputs.
 #[inline]
