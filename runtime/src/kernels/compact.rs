@@ -1,6 +1,7 @@
 //! Layers with weights in the least code, for feature `compact`: one output at a time, from the input where it lies.
 
 use super::convolution::Convolution;
+use super::dot::dot_int16;
 use super::requantize;
 use crate::layer::Layer;
 use crate::plan::WORD_BYTES;
@@ -78,10 +79,4 @@ fn dot(a: &[u8], first: isize, padding: i8, b: &[u8]) -> i32 {
             b.iter().enumerate().map(|(index, b)| product(element(index), b)).sum()
         }
     }
-}
-
-/// Σ a·b over int16, two bytes each, and int8.
-fn dot_int16(a: &[u8], b: &[u8]) -> i32 {
-    let pairs = a.as_chunks().0.iter().zip(b);
-    pairs.map(|(a, b)| i32::from(i16::from_le_bytes(*a)) * i32::from(b.cast_signed())).sum()
 }

@@ -1,5 +1,6 @@
 //! Fully connected layers.
 
+use super::dot::dot_int16;
 use super::product::{Block, WeightRows};
 use super::requantize;
 use crate::layer::Layer;
@@ -43,10 +44,4 @@ fn multiply(block: &mut Block<'_>, input: &[u8], weights: &[u8]) {
         let first = index * capacity;
         block.accumulate(WeightRows { bytes: weights, stride: input.len(), first, length: part.len() });
     }
-}
-
-/// Σ a·b over int16, two bytes each, and int8.
-fn dot_int16(a: &[u8], b: &[u8]) -> i32 {
-    let pairs = a.as_chunks().0.iter().zip(b);
-    pairs.map(|(a, b)| i32::from(i16::from_le_bytes(*a)) * i32::from(b.cast_signed())).sum()
 }

@@ -9,6 +9,8 @@
 #[cfg(kernel = "compact")]
 mod compact;
 mod convolution;
+#[cfg(not(kernel = "helium"))]
+mod dot;
 #[cfg(kernel = "helium")]
 #[expect(unsafe_code, reason = "vector instructions")]
 mod helium;
