@@ -10,6 +10,7 @@ pub mod factor_vae;
 #[cfg(test)]
 mod fake;
 pub mod label;
+pub mod labeled;
 
 use std::fmt;
 
