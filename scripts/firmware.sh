@@ -37,9 +37,12 @@ target_dir=${CARGO_TARGET_DIR:-$PWD/runtime/firmware/target}
 results=$target_dir/results
 rm -rf "$results"
 
+# Panic messages hold the paths of source files: without the project's own, code has the same size wherever it lies.
+paths="target.'cfg(all())'.rustflags = ['--remap-path-prefix=$PWD=unbraid']"
+
 # firmware PROFILE TARGET FEATURES PROGRAM: builds a program.
 firmware() {
-    (cd runtime/firmware && cargo build --quiet --profile "$1" --target "$2" --features "$3" --bin "$4")
+    (cd runtime/firmware && cargo build --quiet --config "$paths" --profile "$1" --target "$2" --features "$3" --bin "$4")
 }
 
 cores=()
