@@ -24,7 +24,7 @@ enum Command {
     /// Train for a minute, quantize, run and draw: the whole line, on built-in data.
     Demo(commands::demo::Args),
     /// Train a model, or go on with a run.
-    Train(commands::train::Args),
+    Train(Box<commands::train::Args>),
     /// Time training steps, without a run.
     BenchStep(commands::bench_step::Args),
     /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let result = match (cli.command, matches.subcommand()) {
-        (Command::Train(args), Some((_, matches))) => commands::train::run(args, matches),
+        (Command::Train(args), Some((_, matches))) => commands::train::run(*args, matches),
         (Command::Demo(args), _) => commands::demo::run(args),
         (Command::BenchStep(args), _) => commands::bench_step::run(args),
         (Command::Export(args), _) => commands::export::run(args),

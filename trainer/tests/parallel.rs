@@ -12,15 +12,16 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor, Var};
+use clap::ValueEnum;
 use support::{
     assert_same,
     factor_vae::{batch, factor_vae, small, snapshot},
-    files, results,
+    files, results, start,
 };
 use tempfile::tempdir;
 use unbraid_trainer::{
     Error, Result, data,
-    objective::{Batch, Company, Objective, Terms},
+    objective::{Batch, Company, Objective, Options, System, Terms},
     parallel::{Communicator, InProcess, Launch, Single},
     train::{
         config::TrainConfig,
@@ -261,13 +262,32 @@ fn share(ranks: &dyn Communicator, batch: Batch) -> Batch {
 /// Weights and moments by name.
 type State = BTreeMap<String, Vec<f32>>;
 
-/// Three steps of FactorVAE: their terms, and the state before and after.
-fn three_steps(ranks: &dyn Communicator, share: impl Fn(Batch) -> Batch) -> (Vec<Terms>, State, State) {
-    let mut objective = factor_vae(&small());
-    let before = snapshot(&objective);
-    let step = |step| objective.step(&share(batch(8, step)), Company { ranks, terms: true }).unwrap();
+/// A system of small networks.
+fn system(system: System) -> Box<dyn Objective> {
+    match system {
+        System::FactorVae => Box::new(factor_vae(&small())),
+        _ => {
+            let mut options = Options::default();
+            options.vae.learning_rate = 1e-3;
+            start(system, &options)
+        }
+    }
+}
+
+/// Three steps of `objective`: their terms, and the state before and after.
+fn three_steps(
+    mut objective: Box<dyn Objective>,
+    ranks: &dyn Communicator,
+    share: impl Fn(Batch) -> Batch,
+) -> (Vec<Terms>, State, State) {
+    let before = snapshot(&*objective);
+    let step = |step| {
+        let mut batch = batch(8, step);
+        batch.images.truncate(objective.minibatches());
+        objective.step(&share(batch), Company { ranks, terms: true }).unwrap()
+    };
     let terms = (1..=3).map(step).collect();
-    (terms, before, snapshot(&objective))
+    (terms, before, snapshot(&*objective))
 }
 
 /// A communicator that does one thing wrong.
@@ -321,9 +341,10 @@ impl Communicator for Faulty<'_> {
 
 /// How far rank 1 of two with half of each minibatch is from one process with the whole: the largest difference of a term, and
 /// for weights and moments the largest that a tensor has beside the way that it came in these steps.
-fn distance(fault: Fault) -> [f64; 2] {
-    let (terms, start, alone) = three_steps(&Single, |batch| batch);
-    let mut together = on_ranks(2, |ranks| three_steps(&Faulty { ranks, fault }, |batch| share(ranks, batch)));
+fn distance(objective: System, fault: Fault) -> [f64; 2] {
+    let (terms, start, alone) = three_steps(system(objective), &Single, |batch| batch);
+    let mut together =
+        on_ranks(2, |ranks| three_steps(system(objective), &Faulty { ranks, fault }, |batch| share(ranks, batch)));
     let (found_terms, _, found) = together.pop().expect("rank 1");
     if fault == Fault::None {
         let (rank_0_terms, _, rank_0) = &together[0];
@@ -343,15 +364,22 @@ fn distance(fault: Fault) -> [f64; 2] {
 
 #[test]
 fn two_ranks_train_what_one_trains() {
-    let [terms, state] = distance(Fault::None);
-    // Sums in another order: measured 1e-7 and 9e-6, the latter where Adam divides small gradients by small ones.
-    assert!(terms < 1e-5 && state < 1e-3, "terms {terms:e}, state {state:e}");
+    for &system in System::value_variants() {
+        let [terms, state] = distance(system, Fault::None);
+        // Sums in another order: measured 1e-7 and 9e-6, the latter where Adam divides small gradients by small ones.
+        assert!(terms < 1e-5 && state < 1e-3, "{}: terms {terms:e}, state {state:e}", system.name());
+    }
     // What these bounds are to catch is far beyond them.
     for fault in [Fault::OwnGradients, Fault::OwnShuffle, Fault::SameRows] {
-        let [_, state] = distance(fault);
+        let [_, state] = distance(System::FactorVae, fault);
         assert!(state > 0.1, "{fault:?}: state {state:e}");
     }
-    let [terms, _] = distance(Fault::OwnTerms);
+    // Statistics of this rank's images alone.
+    for system in [System::BetaTcvae, System::DipVaeI, System::DipVaeIi] {
+        let [terms, _] = distance(system, Fault::OwnShuffle);
+        assert!(terms > 1e-3, "{}: terms {terms:e}", system.name());
+    }
+    let [terms, _] = distance(System::FactorVae, Fault::OwnTerms);
     assert!(terms > 0.01, "terms {terms:e}");
 }
 
@@ -401,7 +429,7 @@ fn the_ranks_shares_are_the_minibatches_of_one() {
 /// Settings that make a step take milliseconds.
 fn settings(steps: u64) -> TrainConfig {
     let mut config = TrainConfig { batch_size: 4, steps, checkpoint_every: 2, log_every: 1, ..TrainConfig::default() };
-    (config.factor_vae.discriminator_units, config.factor_vae.discriminator_layers) = (16, 1);
+    (config.options.factor_vae.discriminator_units, config.options.factor_vae.discriminator_layers) = (16, 1);
     config
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{Device, DeviceLocation, Tensor};
 use unbraid_trainer::{
     data,
-    objective::{Batch, Company},
+    objective::{Batch, Company, System},
     profile,
     rng::{self, Purpose},
     train::{
@@ -31,9 +31,9 @@ pub struct Args {
     /// Print one line of JSON, without the sections.
     #[arg(long)]
     json: bool,
-    /// What is minimized: factor-vae.
-    #[arg(long, default_value_t = TrainConfig::default().objective)]
-    objective: String,
+    /// What is minimized.
+    #[arg(long, value_enum, default_value_t = TrainConfig::default().objective)]
+    objective: System,
     /// The networks: factor-vae-64 (gray) or factor-vae-64-rgb.
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     architecture: String,
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().batch_size)]
     batch_size: usize,
     /// Hidden layers of the discriminator.
-    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().factor_vae.discriminator_layers)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = TrainConfig::default().options.factor_vae.discriminator_layers)]
     discriminator_layers: usize,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = TrainConfig::default().device)]
@@ -67,13 +67,13 @@ pub fn run(args: Args) -> Result<()> {
         threads: args.threads,
         ..TrainConfig::default()
     };
-    config.factor_vae.discriminator_layers = args.discriminator_layers;
+    config.options.factor_vae.discriminator_layers = args.discriminator_layers;
     config.validate_settings()?;
     train::set_threads(config.threads)?;
     let (device, note) = device::open(&config.device)?;
     note.iter().for_each(|note| eprintln!("{note}"));
-    let mut objective = run::objective(&config, &device)?;
     let dataset = data::open(&config.dataset)?;
+    let mut objective = run::start(&config, dataset.len(), &device)?;
     let image = config.architecture()?.image;
     let steps = 1..=args.warm_up + args.steps;
     let draw = Draw {

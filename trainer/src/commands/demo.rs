@@ -42,14 +42,14 @@ const HEART: [usize; 5] = [2, 5, 0, 15, 15];
 
 pub fn run(args: Args) -> Result<()> {
     let out = args.output.as_path();
-    let config = TrainConfig {
+    let mut config = TrainConfig {
         steps: args.steps,
-        learning_rate: 5e-4,
         sample_every: args.steps.div_ceil(3).max(1),
         checkpoint_every: args.steps.max(1),
         log_every: 10,
         ..TrainConfig::default()
     };
+    config.options.vae.learning_rate = 5e-4;
     config.validate()?;
     clear(out)?;
     let started = Instant::now();

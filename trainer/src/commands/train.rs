@@ -1,6 +1,9 @@
 //! `unbraid train`
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
@@ -19,9 +22,9 @@ use super::progress_bar;
 /// Options of `unbraid train`: each setting is also a key of `--config FILE`, with `_` for `-`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the run; must not exist yet.
-    #[arg(long, default_value = "runs/factor-vae", conflicts_with = "resume")]
-    run: PathBuf,
+    /// Folder of the run, which must not exist yet [default: runs/OBJECTIVE].
+    #[arg(long, conflicts_with = "resume")]
+    run: Option<PathBuf>,
     /// Go on with the run in this folder. Only how long and where may be changed.
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
@@ -49,7 +52,9 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
                 None => toml::Table::new(),
             };
             table.extend(given);
-            Run::create(&args.run, TrainConfig::from_table(table)?, launch)?
+            let config = TrainConfig::from_table(table)?;
+            let folder = args.run.unwrap_or_else(|| Path::new("runs").join(config.objective.name()));
+            Run::create(&folder, config, launch)?
         }
     };
     set_threads(run.config().threads)?;
@@ -109,7 +114,8 @@ fn settings_file(text: &str) -> Result<toml::Table> {
 
 /// The settings that were given on the command line, not their defaults, as TOML.
 fn given_settings(settings: &TrainConfig, matches: &ArgMatches) -> Result<toml::Table> {
-    let mut table = settings.to_table()?;
+    // The objective may stand in a file: settings of others are refused where all come together.
+    let mut table = settings.to_whole_table()?;
     table.retain(|key, _| matches.value_source(key) == Some(ValueSource::CommandLine));
     Ok(table)
 }

@@ -34,7 +34,7 @@ pub fn model_of_run(run: &Path, warn: impl FnMut(&Error)) -> Result<Trained> {
     let weights = checkpoint.state.into_iter().filter(|(name, _)| of_model(name)).collect();
     let config = ModelConfig {
         architecture: training.architecture()?,
-        objective: training.objective.clone(),
+        objective: training.objective.name(),
         dataset: training.dataset.clone(),
         steps: checkpoint.step,
         seed: training.seed,

@@ -10,13 +10,16 @@ use clap::Args;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Company, Objective, Terms, vae::Vae};
+use super::{
+    Batch, Company, Objective, Settings, Terms,
+    vae::{Vae, noise},
+};
 use crate::{
     Error, Result,
     model::{Activation, Architecture, Layer},
     nn::{Adam, AdamOptions, Init, Network, Pass},
     rng::{self, Purpose},
-    train::config::{count, validate_adam},
+    train::config::{count, validate_adam, validate_weight},
 };
 
 /// Hyper-parameters of FactorVAE; the defaults are the paper's for sprites.
@@ -56,22 +59,20 @@ impl Default for FactorVaeOptions {
     }
 }
 
-impl FactorVaeOptions {
-    /// Refuses values that make no sense.
-    pub fn validate(&self) -> Result<()> {
-        if !(self.gamma.is_finite() && self.gamma >= 0.0) {
-            return Err(Error::setting("gamma", self.gamma, "a finite number, 0 or more"));
-        }
+impl Settings for FactorVaeOptions {
+    fn validate(&self) -> Result<()> {
+        validate_weight("gamma", self.gamma)?;
         if !(1..=16).contains(&self.discriminator_layers) {
             return Err(Error::setting("discriminator_layers", self.discriminator_layers, "1 to 16"));
         }
         if !(1..=16_384).contains(&self.discriminator_units) {
             return Err(Error::setting("discriminator_units", self.discriminator_units, "1 to 16384"));
         }
-        let adam = self.discriminator_adam();
-        validate_adam("discriminator_", &adam)
+        validate_adam("discriminator_", &self.discriminator_adam())
     }
+}
 
+impl FactorVaeOptions {
     fn discriminator_adam(&self) -> AdamOptions {
         AdamOptions {
             learning_rate: self.discriminator_learning_rate,
@@ -118,14 +119,6 @@ impl FactorVae {
             network.compose_layers();
         }
     }
-
-    /// Noise for minibatch `which` (0 or 1) of a step: this rank's rows of what is drawn for the whole minibatch.
-    fn noise(&self, like: &Tensor, step: u64, which: u64, company: Company) -> Result<Tensor> {
-        let (n, latents) = like.dims2()?;
-        let n = n * company.ranks.world_size();
-        let mut rng = rng::stream(self.seed, Purpose::Noise, 2 * step + which);
-        company.share(&Tensor::from_vec(rng::normals(&mut rng, n * latents), (n, latents), like.device())?)
-    }
 }
 
 impl Objective for FactorVae {
@@ -141,7 +134,7 @@ impl Objective for FactorVae {
 
         // VAE: reconstruction + KL + γ·E[D(z)₀ - D(z)₁], the discriminator held fixed.
         let q = self.vae.posterior(x1)?;
-        let z1 = q.sample(&self.noise(&q.mean, step, 0, company)?)?;
+        let z1 = q.sample(&noise(self.seed, 2 * step, &q.mean, company)?)?;
         let reconstruction = self.vae.reconstruction_loss(&z1, x1)?;
         let kl = q.kl()?;
         let joint = self.discriminator.log_ratio(&z1)?;
@@ -161,7 +154,7 @@ impl Objective for FactorVae {
         // Discriminator: z1 came from q(z); the second minibatch, each latent shuffled on its own, from Π q(z_j). D has not
         // changed since it saw z1, so that pass serves here too.
         let q2 = self.vae.posterior_frozen(x2)?;
-        let z2 = q2.sample(&self.noise(&q2.mean, step, 1, company)?)?;
+        let z2 = q2.sample(&noise(self.seed, 2 * step + 1, &q2.mean, company)?)?;
         let permuted = company.share(&permute_dims(&company.ranks.gather(&z2)?, self.seed, step)?)?;
         terms.extend(self.discriminator.step(&joint, &permuted, step, company)?);
         Ok(terms)

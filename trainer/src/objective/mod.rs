@@ -1,16 +1,26 @@
 //! What is minimized: one file a system, readable from the top like its paper's algorithm box.
 
+pub mod annealed_vae;
+pub mod beta_tcvae;
+pub mod beta_vae;
+pub mod dip_vae;
 pub mod factor_vae;
+pub mod regularized;
+mod system;
 pub mod vae;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use serde::Serialize;
+
+pub use system::{Options, Setup, System};
 
 use crate::{
     Error, Result,
     nn::Network,
     parallel::{Communicator, Single},
+    train::config::to_toml,
 };
 
 /// The named terms of one step, in the order in which they are shown.
@@ -61,6 +71,39 @@ impl Company<'_> {
     pub fn share(&self, all: &Tensor) -> Result<Tensor> {
         let rows = all.dim(0)? / self.ranks.world_size();
         Ok(all.narrow(0, self.ranks.rank() * rows, rows)?)
+    }
+
+    /// The rows of all ranks in rank order, for a loss of the whole minibatch that is no average over its images. Gradients reach
+    /// this rank's own rows, once for each rank, since the optimizer takes the ranks' average.
+    pub fn whole(&self, own: &Tensor) -> Result<Tensor> {
+        let (rank, world_size) = (self.ranks.rank(), self.ranks.world_size());
+        if world_size == 1 {
+            return Ok(own.clone());
+        }
+        let rows = own.dim(0)?;
+        let all = self.ranks.gather(&own.detach())?;
+        // The value of `own` with world_size times its gradient.
+        let own = ((own * world_size as f64)? - (own.detach() * (world_size - 1) as f64)?)?;
+        let part = |r: usize| if r == rank { Ok(own.clone()) } else { all.narrow(0, r * rows, rows) };
+        Ok(Tensor::cat(&(0..world_size).map(part).collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+    }
+}
+
+/// The settings that belong to one system or to several.
+pub trait Settings: Keys {
+    /// Refuses values that make no sense, by name.
+    fn validate(&self) -> Result<()>;
+}
+
+/// What serializes to a table.
+pub trait Keys {
+    /// The settings by name.
+    fn table(&self) -> Result<toml::Table>;
+}
+
+impl<T: Serialize> Keys for T {
+    fn table(&self) -> Result<toml::Table> {
+        to_toml(self)
     }
 }
 

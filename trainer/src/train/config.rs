@@ -7,16 +7,16 @@ use crate::{
     Error, Result, data,
     model::Architecture,
     nn::{AdamOptions, Init},
-    objective::factor_vae::FactorVaeOptions,
+    objective::{Options, Settings, System},
 };
 
 /// Every setting of a run. The defaults are those of Kim & Mnih 2018 for sprites.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
 #[serde(default)]
 pub struct TrainConfig {
-    /// What is minimized: factor-vae.
-    #[arg(long, default_value_t = TrainConfig::default().objective)]
-    pub objective: String,
+    /// What is minimized.
+    #[arg(long, value_enum, default_value_t = TrainConfig::default().objective)]
+    pub objective: System,
     /// The data: sprites.
     #[arg(long, default_value_t = TrainConfig::default().dataset)]
     pub dataset: String,
@@ -35,22 +35,13 @@ pub struct TrainConfig {
     /// Names every random number of the run.
     #[arg(long, value_parser = count::<u64>, default_value_t = TrainConfig::default().seed)]
     pub seed: u64,
-    /// Adam step size of the VAE.
-    #[arg(long, default_value_t = TrainConfig::default().learning_rate)]
-    pub learning_rate: f64,
-    /// Adam's first decay for the VAE.
-    #[arg(long, default_value_t = TrainConfig::default().beta1)]
-    pub beta1: f64,
-    /// Adam's second decay for the VAE.
-    #[arg(long, default_value_t = TrainConfig::default().beta2)]
-    pub beta2: f64,
-    /// Initial weights of the VAE.
+    /// Initial weights of encoder and decoder.
     #[arg(long, value_enum, default_value_t = TrainConfig::default().init)]
     pub init: Init,
-    /// FactorVAE's own settings.
+    /// The settings of the systems, of which only the objective's own may be given.
     #[command(flatten)]
     #[serde(flatten)]
-    pub factor_vae: FactorVaeOptions,
+    pub options: Options,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = TrainConfig::default().device)]
     pub device: String,
@@ -74,18 +65,15 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            objective: "factor-vae".into(),
+            objective: System::FactorVae,
             dataset: "sprites".into(),
             architecture: "factor-vae-64".into(),
             latents: 10,
             batch_size: 64,
             steps: 300_000,
             seed: 0,
-            learning_rate: 1e-4,
-            beta1: 0.9,
-            beta2: 0.999,
             init: Init::He,
-            factor_vae: FactorVaeOptions::default(),
+            options: Options::default(),
             device: "auto".into(),
             threads: 0,
             log_every: 50,
@@ -101,9 +89,19 @@ const CHANGEABLE: [&str; 7] =
     ["steps", "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"];
 
 impl TrainConfig {
-    /// The settings as a flat TOML table.
+    /// The settings as a flat TOML table, without those that only other systems than the objective have.
     pub fn to_table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).map_err(|e| Error::Unsupported(format!("settings as TOML: {e}")))
+        let mut table = self.to_whole_table()?;
+        let others = to_toml(&self.options)?;
+        let own = self.objective.settings(&self.options);
+        let own = own.into_iter().map(|group| group.table()).collect::<Result<Vec<_>>>()?;
+        table.retain(|key, _| !others.contains_key(key) || own.iter().any(|group| group.contains_key(key)));
+        Ok(table)
+    }
+
+    /// [`Self::to_table`] with the settings of all systems.
+    pub fn to_whole_table(&self) -> Result<toml::Table> {
+        to_toml(self)
     }
 
     /// The settings in `table`, defaults for the rest.
@@ -111,12 +109,15 @@ impl TrainConfig {
     /// # Errors
     /// A key is not known or has the wrong type.
     pub fn from_table(table: toml::Table) -> Result<Self> {
-        let known = Self::default().to_table()?;
+        let objective = |value: &toml::Value| value.clone().try_into::<System>().ok();
+        let objective = table.get("objective").and_then(objective).unwrap_or(Self::default().objective);
+        let known = Self { objective, ..Self::default() }.to_table()?;
         for (key, value) in &table {
             let Some(default) = known.get(key) else {
                 let mut keys: Vec<_> = known.keys().map(String::as_str).collect();
                 keys.sort_unstable();
-                return Err(Error::setting(key, value, &format!("one of the keys {}", keys.join(", "))));
+                let expected = format!("one of the keys of {}: {}", objective.name(), keys.join(", "));
+                return Err(Error::setting(key, value, &expected));
             };
             let number = value.is_integer() && default.is_float();
             if !(default.same_type(value) || number) {
@@ -135,8 +136,11 @@ impl TrainConfig {
 
     /// The command line that trains to `steps` with these settings, without what changes nothing in the result.
     pub fn command_line(&self, steps: u64) -> Result<String> {
-        let defaults = Self::default().to_table()?;
+        let defaults = Self { objective: self.objective, ..Self::default() }.to_table()?;
         let mut words = format!("unbraid train --steps {steps}");
+        if self.objective != Self::default().objective {
+            words.push_str(&format!(" --objective {}", self.objective.name()));
+        }
         for (key, value) in self.to_table()? {
             if defaults.get(&key) != Some(&value) && !Self::changeable(&key) {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -156,11 +160,6 @@ impl TrainConfig {
         Architecture::preset(&self.architecture, self.latents)
     }
 
-    /// Adam's settings for the VAE.
-    pub fn adam(&self) -> AdamOptions {
-        AdamOptions { learning_rate: self.learning_rate, beta1: self.beta1, beta2: self.beta2, epsilon: 1e-8 }
-    }
-
     /// Refuses values that make no sense, by name.
     pub fn validate(&self) -> Result<()> {
         self.validate_settings()?;
@@ -174,9 +173,6 @@ impl TrainConfig {
 
     /// [`Self::validate`] but for the data set, whose images need not be those that the networks take.
     pub fn validate_settings(&self) -> Result<()> {
-        if self.objective != "factor-vae" {
-            return Err(Error::setting("objective", &self.objective, "factor-vae"));
-        }
         self.architecture()?;
         // One image has no other to be shuffled with.
         if !(2..=65_536).contains(&self.batch_size) {
@@ -201,15 +197,27 @@ impl TrainConfig {
         if self.threads > 1024 {
             return Err(Error::setting("threads", self.threads, "0 (all cores) to 1024"));
         }
-        validate_adam("", &self.adam())?;
-        self.factor_vae.validate()
+        self.objective.settings(&self.options).into_iter().try_for_each(Settings::validate)
     }
+}
+
+/// Settings as a TOML table.
+pub(crate) fn to_toml(settings: &impl Serialize) -> Result<toml::Table> {
+    toml::Table::try_from(settings).map_err(|e| Error::Unsupported(format!("settings as TOML: {e}")))
 }
 
 /// Reads a count from the command line; TOML, in which settings are kept, has none beyond 2^63.
 pub fn count<T: TryFrom<i64>>(text: &str) -> std::result::Result<T, String> {
     let number = text.parse::<i64>().ok().and_then(|n| T::try_from(n).ok());
     number.ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".into())
+}
+
+/// Refuses weights of a loss term that make no sense.
+pub(crate) fn validate_weight(name: &str, weight: f64) -> Result<()> {
+    if !(weight.is_finite() && weight >= 0.0) {
+        return Err(Error::setting(name, weight, "a finite number, 0 or more"));
+    }
+    Ok(())
 }
 
 /// Refuses step sizes and decays that make no sense; `prefix` leads the names of the settings.

@@ -30,7 +30,7 @@ use crate::{
     Error, Result,
     data::{self, Dataset},
     export::{self, Extras},
-    objective::{Company, Objective, Terms, factor_vae::FactorVae},
+    objective::{Company, Objective, Setup, Terms},
     parallel::{self, Communicator, Launch},
     profile,
 };
@@ -165,7 +165,7 @@ impl Run {
         let (config, device) = (&self.config, &self.device);
         self.note.iter().for_each(|note| tell(Event::Note(note.clone())));
         let dataset = data::open(&config.dataset)?;
-        let mut objective = objective(config, device)?;
+        let mut objective = start(config, dataset.len(), device)?;
         let writes = ranks.rank() == 0;
         let start = self.restore(&mut *objective, ranks, &mut tell)?;
 
@@ -295,20 +295,11 @@ impl Output {
     }
 }
 
-/// The system that the settings name.
-pub fn objective(config: &TrainConfig, device: &Device) -> Result<Box<dyn Objective>> {
+/// The system that the settings name, to be trained on `images` images.
+pub fn start(config: &TrainConfig, images: usize, device: &Device) -> Result<Box<dyn Objective>> {
     let architecture = config.architecture()?;
-    match config.objective.as_str() {
-        "factor-vae" => Ok(Box::new(FactorVae::new(
-            &architecture,
-            &config.factor_vae,
-            config.adam(),
-            config.init,
-            config.seed,
-            device,
-        )?)),
-        other => Err(Error::setting("objective", other, "factor-vae")),
-    }
+    let setup = Setup { architecture: &architecture, init: config.init, seed: config.seed, images, device };
+    config.objective.start(setup, &config.options)
 }
 
 /// The settings of the run in `folder`.

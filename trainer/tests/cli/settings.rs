@@ -31,7 +31,6 @@ fn settings_out_of_range_are_refused_by_name_value_and_range() {
         ("gamma", "-1 NaN inf", "a finite number, 0 or more"),
         ("discriminator-layers", "0 17", "1 to 16"),
         ("discriminator-units", "0 16385", "1 to 16384"),
-        ("objective", "vae", "expected factor-vae"),
         ("dataset", "faces", "expected sprites"),
         ("architecture", "huge", "factor-vae-64, factor-vae-64-rgb"),
         // It exists, but sees colors.
@@ -47,6 +46,34 @@ fn settings_out_of_range_are_refused_by_name_value_and_range() {
 }
 
 #[test]
+fn settings_of_the_systems_are_refused_out_of_range_and_with_another_objective() {
+    let folder = tempdir().unwrap();
+    let weight = "a finite number, 0 or more";
+    for (objective, option, value, allowed) in [
+        ("beta-vae", "beta", "-1", weight),
+        ("annealed-vae", "capacity-gamma", "inf", weight),
+        ("annealed-vae", "capacity-max", "NaN", weight),
+        ("annealed-vae", "capacity-steps", "0", "1 or more"),
+        ("beta-tcvae", "tcvae-alpha", "-1", weight),
+        ("beta-tcvae", "tcvae-beta", "-1", weight),
+        ("beta-tcvae", "tcvae-gamma", "-1", weight),
+        ("dip-vae-i", "dip-i-lambda-od", "-1", weight),
+        ("dip-vae-ii", "dip-ii-lambda-d", "-1", weight),
+        ("beta-vae", "gamma", "3", "one of the keys of beta-vae: architecture, batch_size, beta, beta1"),
+        ("factor-vae", "beta", "4", "one of the keys of factor-vae"),
+        ("dip-vae-i", "dip-ii-lambda-od", "4", "one of the keys of dip-vae-i"),
+    ] {
+        let named = format!("{} = {value}", option.replace('-', "_"));
+        let line = format!("train --run run --objective {objective} --{option} {value}");
+        refused(&folder, &line, 2, &[&named, allowed]);
+    }
+    fs::write(folder.path().join("settings.toml"), "objective = \"beta-vae\"\nbeta = 3.0\n").unwrap();
+    let words = ["tcvae_beta = 3", "one of the keys of beta-vae"];
+    refused(&folder, "train --run run --config settings.toml --tcvae-beta 3", 2, &words);
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
 fn values_of_the_wrong_kind_are_refused_with_the_option() {
     let folder = tempdir().unwrap();
     for option in ["latents", "batch-size", "steps", "seed", "threads", "keep-checkpoints", "discriminator-units"] {
@@ -56,6 +83,7 @@ fn values_of_the_wrong_kind_are_refused_with_the_option() {
         }
     }
     refused(&folder, "train --run run --gamma much", 2, &["--gamma", "'much'"]);
+    refused(&folder, "train --run run --objective gan", 2, &["--objective", "'gan'", "beta-vae", "factor-vae"]);
     refused(&folder, "train --run run --init zero", 2, &["--init", "'zero'", "he, glorot"]);
     refused(&folder, "train --run run --gama 3", 2, &["--gama"]);
     refused(&folder, "train --run run --resume run", 2, &["--run", "--resume", "cannot be used with"]);
@@ -80,7 +108,7 @@ fn a_build_without_cuda_says_so() {
 fn settings_files_are_checked_by_key() {
     let folder = tempdir().unwrap();
     for (text, code, words) in [
-        ("latent = 3", 2, ["latent = 3", "one of the keys architecture, batch_size"]),
+        ("latent = 3", 2, ["latent = 3", "one of the keys of factor-vae: architecture, batch_size"]),
         ("batch-size = 8", 2, ["batch-size = 8", "batch_size"]),
         ("[train]\nlatents = 3", 2, ["train = ", "one of the keys"]),
         ("latents = \"3\"", 2, ["latents = \"3\"", "of type integer"]),

@@ -101,7 +101,6 @@ fn what_cannot_be_timed_is_refused_by_name_value_and_range() {
         ("--steps 99999999999999999999", ["--steps", "a whole number from 0 to 9223372036854775807"]),
         ("--warm-up few", ["--warm-up", "'few'"]),
         ("--architecture huge", ["architecture = huge: ", "factor-vae-64, factor-vae-64-rgb"]),
-        ("--objective vae", ["objective = vae: ", "factor-vae"]),
         ("--batch-size 1", ["batch_size = 1: ", "2 to 65536"]),
         ("--latents 0", ["latents = 0: ", "1 to 128"]),
         ("--discriminator-layers 17", ["discriminator_layers = 17: ", "1 to 16"]),

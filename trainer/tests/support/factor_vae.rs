@@ -41,7 +41,7 @@ pub fn batch(n: usize, step: u64) -> Batch {
 }
 
 /// Weights and moments as they are now: training changes them in place.
-pub fn snapshot(objective: &FactorVae) -> BTreeMap<String, Vec<f32>> {
+pub fn snapshot(objective: &dyn Objective) -> BTreeMap<String, Vec<f32>> {
     let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
     objective.state().into_iter().map(|(name, tensor)| (name, values(tensor))).collect()
 }

@@ -16,7 +16,7 @@ use unbraid_trainer::{
     export::{self, Extras, ModelConfig},
     model::{Activation, Architecture, ImageShape, Layer},
     nn::Init,
-    objective::vae::Vae,
+    objective::{Objective, Options, Setup, System, vae::Vae},
 };
 
 /// Settings that make a step take milliseconds.
@@ -148,9 +148,8 @@ pub fn replace(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-/// Writes a model directory with networks so small that metrics over a hundred thousand images take seconds: two latents, random
-/// weights.
-pub fn write_tiny_model(dir: &Path) {
+/// Networks for sprites whose step takes a millisecond.
+pub fn tiny(latents: usize) -> Architecture {
     let (relu, none) = (Activation::Relu, Activation::Identity);
     let conv = |in_channels, out_channels| Layer::Conv2d {
         in_channels,
@@ -169,18 +168,31 @@ pub fn write_tiny_model(dir: &Path) {
         activation,
     };
     let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
-    let architecture = Architecture {
+    Architecture {
         name: "tiny".into(),
         image: ImageShape { channels: 1, height: 64, width: 64 },
-        latents: 2,
-        encoder: vec![conv(1, 2), conv(2, 4), Layer::Flatten, linear(64, 4, none)],
+        latents,
+        encoder: vec![conv(1, 2), conv(2, 4), Layer::Flatten, linear(64, 2 * latents, none)],
         decoder: vec![
-            linear(2, 64, relu),
+            linear(latents, 64, relu),
             Layer::Unflatten { channels: 4, height: 4, width: 4 },
             back(4, 2, relu),
             back(2, 1, none),
         ],
-    };
+    }
+}
+
+/// `system` with [`tiny`] networks of four latents.
+pub fn start(system: System, options: &Options) -> Box<dyn Objective> {
+    let architecture = tiny(4);
+    let setup = Setup { architecture: &architecture, init: Init::He, seed: 3, images: 737_280, device: &Device::Cpu };
+    system.start(setup, options).unwrap()
+}
+
+/// Writes a model directory of [`tiny`] networks, so small that metrics over a hundred thousand images take seconds: two latents,
+/// random weights.
+pub fn write_tiny_model(dir: &Path) {
+    let architecture = tiny(2);
     let vae = Vae::new(&architecture, Init::He, 1, &Device::Cpu).unwrap();
     let weights = vae.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
     let config = ModelConfig {
