@@ -47,10 +47,20 @@ def convolve_transposed(x, weight, bias, stride, padding):
     return y[:, :, cut[0], cut[1]] + bias[:, None, None]
 
 
+def max_pool(x, kernel, stride):
+    """x (N, C, H, W) -> (N, C, H', W')."""
+    height, width = ((n - kernel) // stride + 1 for n in x.shape[2:])
+    places = [(i, j) for i in range(kernel) for j in range(kernel)]
+    views = [x[:, :, i : i + stride * height : stride, j : j + stride * width : stride] for i, j in places]
+    return numpy.max([view[:, :, :height, :width] for view in views], axis=0)
+
+
 def activate(x, activation):
-    """activation is "identity", "relu" or {"leaky_relu": slope}."""
+    """activation is "identity", "relu", "tanh" or {"leaky_relu": slope}."""
     if activation == "identity":
         return x
+    if activation == "tanh":
+        return numpy.tanh(x)
     slope = 0.0 if activation == "relu" else activation["leaky_relu"]
     return numpy.where(x >= 0, x, slope * x)
 
@@ -64,6 +74,12 @@ def forward(part, layers, weights, x):
             continue
         if kind == "unflatten":
             x = x.reshape(len(x), layer["channels"], layer["height"], layer["width"])
+            continue
+        if kind == "max_pool":
+            x = max_pool(x, layer["kernel"], layer["stride"])
+            continue
+        if kind == "upsample_nearest":
+            x = x.repeat(layer["factor"], axis=2).repeat(layer["factor"], axis=3)
             continue
         weight, bias = (weights[f"{part}.{i}.{name}"].astype(numpy.float64) for name in ("weight", "bias"))
         if kind == "conv2d":
@@ -116,8 +132,11 @@ def main():
         compare("mean", batch, found["mean"], code[:, :latents])
         compare("log_var", batch, found["log_var"], code[:, latents:])
         z = random.standard_normal((batch, latents), numpy.float32)
-        logits = forward("decoder", net["decoder"], weights, z.astype(numpy.float64))
-        compare("image", batch, run(folder / "decoder.onnx", latent=z)["image"], 1 / (1 + numpy.exp(-logits)))
+        last = forward("decoder", net["decoder"], weights, z.astype(numpy.float64))
+        # Files from before there were two kinds of pixel output hold none: logits.
+        linear = net.get("output", "sigmoid") == "linear"
+        pixels = last.clip(0, 1) if linear else 1 / (1 + numpy.exp(-last))
+        compare("image", batch, run(folder / "decoder.onnx", latent=z)["image"], pixels)
     if worst > LIMIT:
         sys.exit(f"{folder}: found a difference of {worst:.2e}, expected at most {LIMIT:.0e}")
     print(f"{folder}: the ONNX files agree with the weights within {LIMIT:.0e}")

@@ -1,11 +1,14 @@
-//! The exported ONNX files, run by tract, give what candle gives; both presets, leaky ReLU, several batch sizes.
+//! The exported ONNX files, run by tract, give what candle gives: every preset, leaky ReLU, both pixel outputs, several batch
+//! sizes.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use unbraid_trainer::export::check::{LIMIT, check, max_difference, run};
 use unbraid_trainer::export::{decoder_onnx, encoder_onnx};
-use unbraid_trainer::model::{Activation, Architecture, Autoencoder, F32Model, ImageShape, Layer};
+use unbraid_trainer::model::{
+    Activation, Architecture, Autoencoder, F32Model, ImageShape, Layer, PixelOutput, presets::PRESETS,
+};
 
 type Weights = BTreeMap<String, Tensor>;
 
@@ -61,6 +64,10 @@ fn forward(part: &str, layers: &[Layer], weights: &Weights, input: &Tensor) -> c
             Layer::Linear { activation, .. } => {
                 (x.matmul(&tensor("weight").t()?)?.broadcast_add(tensor("bias"))?, activation)
             }
+            Layer::MaxPool { kernel, stride } => (x.max_pool2d_with_stride(kernel, stride)?, Activation::Identity),
+            Layer::UpsampleNearest { factor } => {
+                (x.upsample_nearest2d(x.dim(2)? * factor, x.dim(3)? * factor)?, Activation::Identity)
+            }
             Layer::Flatten => (x.flatten_from(1)?, Activation::Identity),
             Layer::Unflatten { channels, height, width } => {
                 (x.reshape((n, channels, height, width))?, Activation::Identity)
@@ -69,6 +76,7 @@ fn forward(part: &str, layers: &[Layer], weights: &Weights, input: &Tensor) -> c
         x = match activation {
             Activation::Identity => y,
             Activation::Relu => y.relu()?,
+            Activation::Tanh => y.tanh()?,
             Activation::LeakyRelu(slope) => (y.relu()? - (y.neg()?.relu()? * f64::from(slope))?)?,
         };
     }
@@ -89,8 +97,11 @@ fn check_both(net: &Architecture, seed: u64) {
         let half = |start| code.narrow(1, start, net.latents).unwrap();
         let encoded = check(&encoder, &image, &[half(0), half(net.latents)]).unwrap();
         let latent = random(&[batch, net.latents], 2.0, &mut next);
-        let logits = forward("decoder", &net.decoder, &weights, &latent).unwrap();
-        let pixels = ((logits.neg().unwrap().exp().unwrap() + 1.0).unwrap()).recip().unwrap();
+        let last = forward("decoder", &net.decoder, &weights, &latent).unwrap();
+        let pixels = match net.output {
+            PixelOutput::Sigmoid => (last.neg().unwrap().exp().unwrap() + 1.0).unwrap().recip().unwrap(),
+            PixelOutput::Linear => last.clamp(0.0, 1.0).unwrap(),
+        };
         let spread = pixels.max_all().unwrap().to_scalar::<f32>().unwrap()
             - pixels.min_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(spread > 0.1, "the test's images are all gray");
@@ -132,24 +143,61 @@ fn uneven() -> Architecture {
                 activation: Activation::Identity,
             },
         ],
+        output: PixelOutput::Sigmoid,
     }
 }
 
 #[test]
-fn sprites_networks_agree() {
-    check_both(&Architecture::preset("factor-vae-64", 10).unwrap(), 1);
-}
-
-#[test]
-fn color_networks_agree() {
-    check_both(&Architecture::preset("factor-vae-64-rgb", 6).unwrap(), 2);
+fn presets_agree() {
+    for (preset, seed) in PRESETS.iter().zip(1..) {
+        check_both(&Architecture::preset(preset.name, 6).unwrap(), seed);
+    }
 }
 
 #[test]
 fn leaky_relu_and_other_windows_agree() {
-    let net = uneven();
+    let mut net = uneven();
+    for output in [PixelOutput::Sigmoid, PixelOutput::Linear] {
+        net.output = output;
+        net.validate().unwrap();
+        check_both(&net, 3);
+    }
+}
+
+/// Windows that overlap, and rows and columns that fill none.
+#[test]
+fn pooling_and_upsampling_agree() {
+    let relu = Activation::Relu;
+    let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
+    let net = Architecture {
+        name: "resampling".into(),
+        image: ImageShape { channels: 2, height: 12, width: 18 },
+        latents: 3,
+        encoder: vec![
+            Layer::Conv2d { in_channels: 2, out_channels: 4, kernel: 3, stride: 1, padding: 1, activation: relu },
+            Layer::MaxPool { kernel: 3, stride: 2 },
+            Layer::MaxPool { kernel: 2, stride: 3 },
+            Layer::Flatten,
+            linear(24, 6, Activation::Tanh),
+        ],
+        decoder: vec![
+            linear(3, 24, Activation::Tanh),
+            Layer::Unflatten { channels: 4, height: 2, width: 3 },
+            Layer::UpsampleNearest { factor: 3 },
+            Layer::UpsampleNearest { factor: 2 },
+            Layer::Conv2d {
+                in_channels: 4,
+                out_channels: 2,
+                kernel: 3,
+                stride: 1,
+                padding: 1,
+                activation: Activation::Identity,
+            },
+        ],
+        output: PixelOutput::Sigmoid,
+    };
     net.validate().unwrap();
-    check_both(&net, 3);
+    check_both(&net, 9);
 }
 
 #[test]

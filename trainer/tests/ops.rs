@@ -61,7 +61,8 @@ fn compare(a: &[Tensor], b: &[Tensor]) {
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
-    prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::LeakyRelu(0.2))]
+    let leaky = Activation::LeakyRelu(0.2);
+    prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(leaky), Just(Activation::Tanh)]
 }
 
 fn windows() -> impl Strategy<Value = Window> {
@@ -75,6 +76,7 @@ fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Identity => Ok(x.clone()),
         Activation::Relu => x.relu(),
         Activation::LeakyRelu(slope) => candle_nn::ops::leaky_relu(x, f64::from(slope)),
+        Activation::Tanh => x.tanh(),
     }
 }
 
@@ -138,34 +140,112 @@ proptest! {
     }
 }
 
+/// Output and input gradient of the sum of squares of a layer without weights, as the trainer runs it.
+fn ours_unweighted(layer: Layer, x: &Var) -> [Tensor; 2] {
+    let out = network(&[layer], &[]).forward(x).unwrap();
+    let store = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    [out.detach(), store.get(x).expect("a gradient for the input").clone()]
+}
+
+/// The same of `f`.
+fn theirs_unweighted(x: &Var, f: impl Fn(&Tensor) -> Result<Tensor>) -> [Tensor; 2] {
+    let out = f(x).unwrap();
+    let store = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    [out.detach(), store.get(x).expect("a gradient for the input").clone()]
+}
+
+fn compare_unweighted(ours: &[Tensor; 2], theirs: &[Tensor; 2]) {
+    NAMES.iter().zip(ours.iter().zip(theirs)).for_each(|(name, (a, b))| assert_close(name, a, b));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn max_pool_is_candles(
+        kernel in 1_usize..4, stride in 1_usize..4, n in 1_usize..5, height in 4_usize..9, width in 4_usize..9,
+        channels in 1_usize..4, seed in 0_u64..1000,
+    ) {
+        let x = random(&[n, height, width, channels], seed);
+        let ours = ours_unweighted(Layer::MaxPool { kernel, stride }, &x);
+        let window = Window { kernel, stride, padding: 0 };
+        compare_unweighted(&ours, &theirs_unweighted(&x, |x| neutral::max_pool(x, window)));
+        // candle's own gradient counts each winner as 1/kernel²; that of the neutral form is made of comparisons and choices.
+        let candle = to_channels_last(&to_channels_first(&x).unwrap().max_pool2d_with_stride(kernel, stride).unwrap());
+        assert_close("output", &ours[0], &candle.unwrap());
+    }
+
+    #[test]
+    fn upsample_nearest_is_candles(
+        factor in 1_usize..4, n in 1_usize..5, height in 1_usize..5, width in 1_usize..5, channels in 1_usize..4, seed in 0_u64..1000,
+    ) {
+        let x = random(&[n, height, width, channels], seed);
+        let ours = ours_unweighted(Layer::UpsampleNearest { factor }, &x);
+        let candle = |x: &Tensor| {
+            to_channels_last(&to_channels_first(x)?.upsample_nearest2d(height * factor, width * factor)?)
+        };
+        compare_unweighted(&ours, &theirs_unweighted(&x, |x| neutral::upsample_nearest(x, factor)));
+        compare_unweighted(&ours, &theirs_unweighted(&x, candle));
+    }
+}
+
+/// Behind a ReLU many values of a window are equal; of a NaN the loss has to hear.
+#[test]
+fn max_pool_gives_ties_to_the_first_and_keeps_nan() {
+    let window = Window { kernel: 2, stride: 2, padding: 0 };
+    let layer = Layer::MaxPool { kernel: 2, stride: 2 };
+    let x = Var::new(&[[[[1_f32], [3.0]], [[3.0], [3.0]]]], &Device::Cpu).unwrap();
+    for [out, gradient] in [ours_unweighted(layer, &x), theirs_unweighted(&x, |x| neutral::max_pool(x, window))] {
+        assert_eq!(out.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [3.0]);
+        assert_eq!(gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 6.0, 0.0, 0.0]);
+    }
+    for place in 0..4 {
+        let mut values = [1.0, 2.0, 3.0, 4.0];
+        values[place] = f32::NAN;
+        let x = Var::from_tensor(&Tensor::from_slice(&values, (1, 2, 2, 1), &Device::Cpu).unwrap()).unwrap();
+        for [out, _] in [ours_unweighted(layer, &x), theirs_unweighted(&x, |x| neutral::max_pool(x, window))] {
+            assert!(out.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan(), "NaN at {place}");
+        }
+    }
+}
+
 /// The gradients that training relies on, without trusting anyone's backward pass.
 #[test]
 fn gradients_are_those_of_finite_differences() {
     let activation = Activation::LeakyRelu(0.1);
     let (kernel, stride, padding) = (4, 2, 1);
-    let cases: [(&str, Layer, [&[usize]; 3]); 2] = [
+    let cases: [(&str, Layer, &[&[usize]]); 5] = [
         (
             "conv2d",
             Layer::Conv2d { in_channels: 2, out_channels: 3, kernel, stride, padding, activation },
-            [&[2, 6, 6, 2], &[3, 2, 4, 4], &[3]],
+            &[&[2, 6, 6, 2], &[3, 2, 4, 4], &[3]],
         ),
         (
             "conv_transpose2d",
             Layer::ConvTranspose2d { in_channels: 3, out_channels: 2, kernel, stride, padding, activation },
-            [&[2, 3, 3, 3], &[3, 2, 4, 4], &[2]],
+            &[&[2, 3, 3, 3], &[3, 2, 4, 4], &[2]],
         ),
+        (
+            "linear, tanh",
+            Layer::Linear { in_features: 7, out_features: 5, activation: Activation::Tanh },
+            &[&[3, 7], &[5, 7], &[5]],
+        ),
+        ("max_pool", Layer::MaxPool { kernel: 3, stride: 2 }, &[&[2, 7, 6, 2]]),
+        ("upsample_nearest", Layer::UpsampleNearest { factor: 2 }, &[&[2, 2, 3, 2]]),
     ];
     for (name, layer, shapes) in cases {
         let vars: Vec<Var> = shapes.iter().zip(5..).map(|(shape, seed)| random(shape, seed)).collect();
         let run = |vars: &[Var]| {
-            let network = network(&[layer], &[&vars[1], &vars[2]]);
+            let network = network(&[layer], &vars[1..].iter().collect::<Vec<_>>());
             let loss = network.forward(&vars[0]).unwrap().sin().unwrap().sum_all().unwrap();
             (network, loss)
         };
         let (network, loss) = run(&vars);
         let store = loss.backward().unwrap();
         let mut gradients = vec![store.get(&vars[0]).unwrap().clone()];
-        gradients.extend(network.take_gradients(&store).unwrap());
+        if layer.parameters().is_some() {
+            gradients.extend(network.take_gradients(&store).unwrap());
+        }
         for (v, var) in vars.iter().enumerate() {
             let analytic = gradients[v].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -37,6 +37,10 @@ impl Network {
                 Layer::Linear { activation, .. } => {
                     (x.matmul(&tensor("weight")?.t()?)?.broadcast_add(tensor("bias")?)?, activation)
                 }
+                Layer::MaxPool { kernel, stride } => (x.max_pool2d_with_stride(kernel, stride)?, Activation::Identity),
+                Layer::UpsampleNearest { factor } => {
+                    (x.upsample_nearest2d(x.dim(2)? * factor, x.dim(3)? * factor)?, Activation::Identity)
+                }
                 Layer::Flatten => (x.flatten_from(1)?, Activation::Identity),
                 Layer::Unflatten { channels, height, width } => {
                     (x.reshape((1, channels, height, width))?, Activation::Identity)
@@ -45,6 +49,7 @@ impl Network {
             x = match activation {
                 Activation::Identity => y,
                 Activation::Relu => y.relu()?,
+                Activation::Tanh => y.tanh()?,
                 Activation::LeakyRelu(_) => bail!("leaky activations are not measured"),
             };
         }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::config::ModelConfig;
 use super::directory::{Extras, INT8};
-use crate::model::{Activation, Layer, Shape};
+use crate::model::{Activation, Layer, PixelOutput, Shape};
 
 /// The model card of a model directory, Markdown.
 pub fn model_card(config: &ModelConfig, extras: &Extras) -> String {
@@ -94,9 +94,12 @@ fn architecture(out: &mut String, config: &ModelConfig) -> fmt::Result {
     }
     writeln!(
         out,
-        "\n{total} parameters. The encoder ends in {} means and as many logarithms of variances; the decoder's logits \
-         go through a sigmoid.\n",
-        net.latents
+        "\n{total} parameters. The encoder ends in {} means and as many logarithms of variances; {}.\n",
+        net.latents,
+        match net.output {
+            PixelOutput::Sigmoid => "the decoder's logits go through a sigmoid",
+            PixelOutput::Linear => "the decoder's outputs are the pixels, held between 0 and 1",
+        }
     )
 }
 
@@ -109,6 +112,10 @@ fn describe(layer: &Layer) -> String {
             (format!("transposed convolution {kernel}x{kernel}, stride {stride}, padding {padding}"), activation)
         }
         Layer::Linear { activation, .. } => ("linear".into(), activation),
+        Layer::MaxPool { kernel, stride } => {
+            (format!("max-pooling {kernel}x{kernel}, stride {stride}"), Activation::Identity)
+        }
+        Layer::UpsampleNearest { factor } => (format!("nearest upsampling by {factor}"), Activation::Identity),
         Layer::Flatten => ("flatten".into(), Activation::Identity),
         Layer::Unflatten { .. } => ("reshape".into(), Activation::Identity),
     };
@@ -116,6 +123,7 @@ fn describe(layer: &Layer) -> String {
         Activation::Identity => text,
         Activation::Relu => text + ", ReLU",
         Activation::LeakyRelu(slope) => format!("{text}, leaky ReLU {slope}"),
+        Activation::Tanh => text + ", tanh",
     }
 }
 

@@ -7,7 +7,7 @@ use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, TractResul
 
 use crate::{
     Error, Result,
-    model::{Autoencoder, F32Model, ImageShape},
+    model::{Autoencoder, F32Model, ImageShape, PixelOutput},
     nn::{to_channels_first, to_channels_last},
     rng::{self, Purpose},
 };
@@ -88,7 +88,11 @@ pub fn check_directory(dir: &Path) -> Result<(f32, f32)> {
     let encoder = check(&read("encoder.onnx")?, &images, &code.chunk(2, 1)?)?;
 
     let codes = Tensor::from_vec(rng::normals(&mut rng, 3 * latents), (3, latents), &Device::Cpu)?;
-    let decoded = to_channels_first(&candle_nn::ops::sigmoid(&model.decoder().forward_frozen(&codes)?)?)?;
-    let decoder = check(&read("decoder.onnx")?, &codes, &[decoded])?;
+    let last = model.decoder().forward_frozen(&codes)?;
+    let pixels = match model.architecture().output {
+        PixelOutput::Sigmoid => candle_nn::ops::sigmoid(&last)?,
+        PixelOutput::Linear => last.clamp(0.0, 1.0)?,
+    };
+    let decoder = check(&read("decoder.onnx")?, &codes, &[to_channels_first(&pixels)?])?;
     Ok((encoder, decoder))
 }

@@ -167,6 +167,8 @@ fn check_sizes(part: &str, layers: &[Layer], input: Shape) -> Checked<()> {
                 [in_channels, out_channels, kernel, stride, padding.saturating_add(1)]
             }
             Layer::Linear { in_features, out_features, .. } => [in_features, out_features, 1, 1, 1],
+            Layer::MaxPool { kernel, stride } => [kernel, stride, 1, 1, 1],
+            Layer::UpsampleNearest { factor } => [factor, 1, 1, 1, 1],
             Layer::Flatten => [1; 5],
             Layer::Unflatten { channels, height, width } => [channels, height, width, 1, 1],
         };

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::{ModelConfig, weights::shapes};
 use crate::{
-    model::{Activation, Architecture, Factor, ImageShape, Layer},
+    model::{Activation, Architecture, Factor, ImageShape, Layer, PixelOutput},
     rng::{self, Purpose},
 };
 
@@ -28,6 +28,7 @@ pub fn architecture() -> Architecture {
             Layer::Unflatten { channels: 5, height: 3, width: 2 },
             Layer::ConvTranspose2d { in_channels: 5, out_channels: 2, kernel, stride, padding, activation: none },
         ],
+        output: PixelOutput::Sigmoid,
     }
 }
 

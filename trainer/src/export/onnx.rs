@@ -1,5 +1,5 @@
-//! ONNX files of the encoder and the decoder, f32, operator set 17: Conv, ConvTranspose, Gemm, Relu, LeakyRelu,
-//! Flatten, Reshape, Slice and Sigmoid, which every runtime has. The batch size is free.
+//! ONNX files of the encoder and the decoder, f32, operator set 17: Conv, ConvTranspose, Gemm, MaxPool, Resize, Relu, LeakyRelu,
+//! Tanh, Flatten, Reshape, Slice, Sigmoid and Clip, which every runtime has. The batch size is free.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::onnx_proto::{
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::weights::{Values, values};
-use crate::model::{Activation, Architecture, Layer};
+use crate::model::{Activation, Architecture, Layer, PixelOutput};
 use crate::{Error, Result};
 
 const IR_VERSION: i64 = 8;
@@ -28,7 +28,7 @@ pub fn encoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tens
     Ok(encoder(architecture, &values(architecture, weights)?))
 }
 
-/// `decoder.onnx`: `latent` `(batch, latents)` to `image` `(batch, C, H, W)` in \[0, 1\], the sigmoid included.
+/// `decoder.onnx`: `latent` `(batch, latents)` to `image` `(batch, C, H, W)` in \[0, 1\], the sigmoid (or clamping) included.
 ///
 /// Weights keep their names and PyTorch layout. The same input gives the same bytes.
 ///
@@ -55,8 +55,14 @@ pub(super) fn encoder(architecture: &Architecture, values: &Values) -> Vec<u8> {
 /// [`decoder_onnx`] for values that are known to fit.
 pub(super) fn decoder(architecture: &Architecture, values: &Values) -> Vec<u8> {
     let mut graph = Graph::new("decoder", values);
-    let logits = graph.layers("decoder", &architecture.decoder, "latent");
-    graph.node("Sigmoid", "sigmoid", &[&logits], "image", vec![]);
+    let last = graph.layers("decoder", &architecture.decoder, "latent");
+    match architecture.output {
+        PixelOutput::Sigmoid => graph.node("Sigmoid", "sigmoid", &[&last], "image", vec![]),
+        PixelOutput::Linear => {
+            let (low, high) = (graph.floats("pixel.low", &[], &[0.0]), graph.floats("pixel.high", &[], &[1.0]));
+            graph.node("Clip", "clip", &[&last, &low, &high], "image", vec![])
+        }
+    };
     graph.input("latent", &[architecture.latents], "a point in latent space, N(0, I) where the prior is");
     graph.output("image", &image_shape(architecture), "pixels from 0 to 1");
     graph.finish(architecture)
@@ -111,6 +117,17 @@ impl<'a> Graph<'a> {
             Layer::Linear { activation, .. } => {
                 ("Gemm", vec![x, &weight, &bias], vec![AttributeProto::int("transB", 1)], activation)
             }
+            Layer::MaxPool { kernel, stride } => ("MaxPool", vec![x], window(kernel, stride, 0), Activation::Identity),
+            Layer::UpsampleNearest { factor } => {
+                let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, factor as f32, factor as f32]);
+                let attributes = vec![
+                    AttributeProto::string("mode", "nearest"),
+                    AttributeProto::string("coordinate_transformation_mode", "asymmetric"),
+                    AttributeProto::string("nearest_mode", "floor"),
+                ];
+                // The second input, a region of interest, is left out.
+                return self.node("Resize", name, &[x, "", &scales], &result, attributes);
+            }
             Layer::Flatten => ("Flatten", vec![x], vec![AttributeProto::int("axis", 1)], Activation::Identity),
             Layer::Unflatten { channels, height, width } => {
                 // 0 keeps the batch.
@@ -119,16 +136,13 @@ impl<'a> Graph<'a> {
             }
         };
         let linear = self.node(op, name, &inputs, &result, attributes);
-        match activation {
-            Activation::Identity => linear,
-            Activation::Relu => {
-                self.node("Relu", &format!("{name}.relu"), &[&linear], &format!("{name}.activation"), vec![])
-            }
-            Activation::LeakyRelu(slope) => {
-                let alpha = vec![AttributeProto::float("alpha", slope)];
-                self.node("LeakyRelu", &format!("{name}.relu"), &[&linear], &format!("{name}.activation"), alpha)
-            }
-        }
+        let (op, suffix, attributes) = match activation {
+            Activation::Identity => return linear,
+            Activation::Relu => ("Relu", "relu", vec![]),
+            Activation::LeakyRelu(slope) => ("LeakyRelu", "relu", vec![AttributeProto::float("alpha", slope)]),
+            Activation::Tanh => ("Tanh", "tanh", vec![]),
+        };
+        self.node(op, &format!("{name}.{suffix}"), &[&linear], &format!("{name}.activation"), attributes)
     }
 
     /// Columns `start..end` of `x` `(batch, features)`.
@@ -142,6 +156,12 @@ impl<'a> Graph<'a> {
     fn weight(&mut self, name: &str, shape: &[usize]) {
         let data = self.values.get(name).into_iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
         self.initializer(name, shape, FLOAT, data);
+    }
+
+    /// A constant of real numbers; returns its name.
+    fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        self.initializer(name, shape, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        name.into()
     }
 
     /// A vector of whole numbers; returns its name.

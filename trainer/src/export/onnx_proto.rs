@@ -92,7 +92,7 @@ pub struct NodeProto {
     pub attribute: Vec<AttributeProto>,
 }
 
-/// A setting of an operator: the one of `f`, `i`, `ints` that `type` names.
+/// A setting of an operator: the one of `f`, `i`, `s`, `ints` that `type` names.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AttributeProto {
     /// Name.
@@ -104,10 +104,13 @@ pub struct AttributeProto {
     /// A whole number.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    /// Text.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
     /// Whole numbers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// 1 `f`, 2 `i`, 7 `ints`.
+    /// 1 `f`, 2 `i`, 3 `s`, 7 `ints`.
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
 }
@@ -121,6 +124,11 @@ impl AttributeProto {
     /// A whole number.
     pub fn int(name: &str, value: i64) -> Self {
         Self { name: name.into(), i: Some(value), r#type: Some(2), ..Self::default() }
+    }
+
+    /// Text.
+    pub fn string(name: &str, value: &str) -> Self {
+        Self { name: name.into(), s: Some(value.into()), r#type: Some(3), ..Self::default() }
     }
 
     /// Whole numbers.

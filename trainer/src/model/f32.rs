@@ -109,9 +109,9 @@ impl Autoencoder for F32Model {
         finite(latents, |i| format!("latent {}", i % self.architecture.latents))?;
         let mut images = Vec::with_capacity(latents.len() / self.architecture.latents * self.architecture.image.size());
         for batch in latents.chunks(BATCH * self.architecture.latents) {
-            let logits = self.decoder.forward_frozen(&self.latent_vectors(batch)?)?.flatten_all()?.to_vec1::<f32>()?;
-            finite(&logits, |i| format!("logit of pixel {}", i % self.architecture.image.size()))?;
-            images.extend(logits.into_iter().map(|l| (255.0 / (1.0 + (-l).exp())).round() as u8));
+            let values = self.decoder.forward_frozen(&self.latent_vectors(batch)?)?.flatten_all()?.to_vec1::<f32>()?;
+            finite(&values, |i| format!("the decoder's output for pixel {}", i % self.architecture.image.size()))?;
+            images.extend(values.into_iter().map(|v| (255.0 * self.architecture.output.pixel(v)).round() as u8));
         }
         Ok(images)
     }

@@ -1,11 +1,14 @@
 //! A trained encoder and decoder, whatever their arithmetic: f32 directories and int8 files behind one trait.
 
-pub mod architecture;
+mod architecture;
 mod f32;
 mod int8;
+mod layer;
 mod open;
+pub mod presets;
 
-pub use architecture::{Activation, Architecture, ImageShape, Layer, Shape};
+pub use architecture::{Architecture, PixelOutput};
+pub use layer::{Activation, ImageShape, Layer, Shape};
 
 pub(crate) use self::f32::finite;
 pub use self::{

@@ -9,6 +9,7 @@ use super::ops::{
     convolution,
     gemm::Output,
     linear, permute,
+    resample::{MaxPool, Upsample},
 };
 use crate::model::{Activation, Layer};
 
@@ -45,6 +46,10 @@ enum Kind {
     Conv2d(Geometry),
     ConvTranspose2d(Geometry),
     Linear,
+    /// With the channels.
+    MaxPool(MaxPool, usize),
+    /// With the channels.
+    Upsample(Upsample, usize),
     /// Channels.
     Flatten(usize),
     /// Channels.
@@ -91,6 +96,15 @@ impl Fused {
             {
                 (Kind::Linear, activation, Inner::Features(out_features))
             }
+            (Layer::MaxPool { kernel, stride }, Inner::Image(height, width, channels)) => {
+                let pool = MaxPool::new(kernel, stride, (height, width))?;
+                let output = Inner::Image(pool.grid.0, pool.grid.1, channels);
+                (Kind::MaxPool(pool, channels), Activation::Identity, output)
+            }
+            (Layer::UpsampleNearest { factor }, Inner::Image(height, width, channels)) => {
+                let output = Inner::Image(height * factor, width * factor, channels);
+                (Kind::Upsample(Upsample::new(factor, width)?, channels), Activation::Identity, output)
+            }
             (Layer::Flatten, Inner::Image(_, _, channels)) => {
                 (Kind::Flatten(channels), Activation::Identity, Inner::Features(input.size()))
             }
@@ -123,6 +137,12 @@ impl Fused {
             }
             Kind::ConvTranspose2d(geometry) => scatter(geometry, n, x, weight, y, epilogue, buffers),
             Kind::Linear => linear::forward(n, x, weight, y, epilogue),
+            Kind::MaxPool(pool, channels) => {
+                let mut winners = buffers.take(y.len());
+                pool.forward(n * channels, x, y, &mut winners);
+                return Some(winners);
+            }
+            Kind::Upsample(upsample, channels) => upsample.forward(n * channels, x, y),
             &Kind::Flatten(channels) => permute::flatten(n, channels, x, y),
             &Kind::Unflatten(channels) => permute::unflatten(n, channels, x, y),
         }
@@ -191,6 +211,14 @@ impl Fused {
                 if let Some(dx) = dx {
                     linear::input_gradient(n, g, weight, dx);
                 }
+            }
+            Kind::MaxPool(pool, channels) => {
+                if let (Some(dx), Some(winners)) = (dx, kept) {
+                    pool.backward(n * channels, winners, g, dx);
+                }
+            }
+            Kind::Upsample(upsample, channels) => {
+                dx.into_iter().for_each(|dx| upsample.backward(n * channels, g, dx));
             }
             &Kind::Flatten(channels) => dx.into_iter().for_each(|dx| permute::unflatten(n, channels, g, dx)),
             &Kind::Unflatten(channels) => dx.into_iter().for_each(|dx| permute::flatten(n, channels, g, dx)),

@@ -48,6 +48,6 @@ fn fans(layer: &Layer) -> (f32, f32) {
             (in_channels as f32 * taps(kernel, stride), (out_channels * kernel * kernel) as f32)
         }
         Layer::Linear { in_features, out_features, .. } => (in_features as f32, out_features as f32),
-        Layer::Flatten | Layer::Unflatten { .. } => (1.0, 1.0),
+        Layer::MaxPool { .. } | Layer::UpsampleNearest { .. } | Layer::Flatten | Layer::Unflatten { .. } => (1.0, 1.0),
     }
 }

@@ -185,6 +185,8 @@ impl Network {
                 neutral::conv_transpose2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
             }
             (&Layer::Linear { activation, .. }, Some((w, b))) => neutral::linear(x, &w, &b, activation)?,
+            (&Layer::MaxPool { kernel, stride }, _) => neutral::max_pool(x, Window { kernel, stride, padding: 0 })?,
+            (&Layer::UpsampleNearest { factor }, _) => neutral::upsample_nearest(x, factor)?,
             (&Layer::Unflatten { channels, height, width }, _) => {
                 to_channels_last(&x.reshape((x.dim(0)?, channels, height, width))?)?
             }

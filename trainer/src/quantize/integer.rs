@@ -72,12 +72,33 @@ pub struct Averages {
     pub rounded: Vec<f32>,
 }
 
-/// Rounds `layer` to integers.
+/// Rounds `layer` to integers; what has no weights passes its input's integers on.
+pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> LayerSpec {
+    let window = |kernel, stride, padding| Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
+    let parameters = || quantize_parameters(layer, input, output, averages);
+    let ImageShape { channels, height, width } = layer.output;
+    let output = Shape { height, width, channels };
+    match layer.kind {
+        Kind::Conv2d { kernel, stride, padding } => {
+            LayerSpec::Conv2d { window: window(kernel, stride, padding), output, parameters: parameters() }
+        }
+        Kind::ConvTranspose2d { kernel, stride, padding } => {
+            LayerSpec::ConvTranspose2d { window: window(kernel, stride, padding), output, parameters: parameters() }
+        }
+        Kind::Linear => LayerSpec::Linear { output, parameters: parameters() },
+        Kind::MaxPool { kernel, stride } => {
+            LayerSpec::MaxPool { window: window(kernel, stride, 0), output: [height, width] }
+        }
+        Kind::UpsampleNearest { factor } => LayerSpec::UpsampleNearest { factor: [factor; 2] },
+    }
+}
+
+/// Rounds the weights of `layer` to integers.
 ///
 /// With `averages`, what rounding weights and inputs takes from an output on average is put back into its bias (Nagel et al. 2019,
 /// arXiv 1906.04721, section 4.2, where the inputs count as exact). Large areas of one value, such as a black background, are
 /// rounded alike everywhere, and the errors of their many weights would add up.
-pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> LayerSpec {
+fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> Parameters {
     let channels = layer.rows.len();
     let input_scale = input.scale(0, 1);
     let averages = averages.map(|a| (average_inputs(layer, &a.exact), average_inputs(layer, &a.rounded)));
@@ -100,31 +121,19 @@ pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages:
     }
     let slope = match layer.activation {
         Activation::LeakyRelu(slope) => Some(f64::from(slope)),
-        Activation::Identity | Activation::Relu => None,
+        Activation::Identity | Activation::Relu | Activation::Tanh => None,
     };
     let negative: Option<Vec<f64>> = slope.map(|slope| factors.iter().map(|f| f * slope).collect());
     let greatest = factors.iter().chain(negative.iter().flatten()).fold(0.0_f64, |m, f| m.max(f.abs()));
     let shift = shift_for(greatest);
     let integers = |factors: &[f64]| factors.iter().map(|f| (f * 2_f64.powi(shift.into())).round() as i32).collect();
-    let parameters = Parameters {
+    Parameters {
         weights,
         biases,
         multipliers: integers(&factors),
         negative_multipliers: negative.as_deref().map(integers),
         shift,
         output: output.spec(layer.activation),
-    };
-    let window = |kernel, stride, padding| Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
-    let ImageShape { channels, height, width } = layer.output;
-    let output = Shape { height, width, channels };
-    match layer.kind {
-        Kind::Conv2d { kernel, stride, padding } => {
-            LayerSpec::Conv2d { window: window(kernel, stride, padding), output, parameters }
-        }
-        Kind::ConvTranspose2d { kernel, stride, padding } => {
-            LayerSpec::ConvTranspose2d { window: window(kernel, stride, padding), output, parameters }
-        }
-        Kind::Linear => LayerSpec::Linear { output, parameters },
     }
 }
 
@@ -140,7 +149,7 @@ fn average_inputs(layer: &FloatLayer, means: &[f32]) -> Vec<f32> {
     let channels = layer.input.channels;
     let share = match layer.kind {
         Kind::Linear => return means.to_vec(),
-        Kind::Conv2d { .. } => 1.0,
+        Kind::Conv2d { .. } | Kind::MaxPool { .. } | Kind::UpsampleNearest { .. } => 1.0,
         Kind::ConvTranspose2d { stride, .. } => 1.0 / (stride * stride) as f32,
     };
     let positions = (means.len() / channels) as f32;

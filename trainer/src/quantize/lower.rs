@@ -17,20 +17,31 @@ pub enum Kind {
     ConvTranspose2d { kernel: usize, stride: usize, padding: usize },
     /// All inputs to all outputs.
     Linear,
+    /// Square window, stride.
+    MaxPool { kernel: usize, stride: usize },
+    /// Times both axes.
+    UpsampleNearest { factor: usize },
 }
 
-/// A layer with real weights.
+/// A layer with real weights, if it has any.
 #[derive(Debug, Clone)]
 pub struct FloatLayer {
     pub kind: Kind,
     pub input: ImageShape,
     pub output: ImageShape,
-    /// For each output channel or feature, its weights: `(kernel H, kernel W, in C)` or `(in H, in W, in C)`.
+    /// For each output channel or feature, its weights: `(kernel H, kernel W, in C)` or `(in H, in W, in C)`; empty without weights.
     pub rows: Vec<Vec<f32>>,
     pub bias: Vec<f32>,
     pub activation: Activation,
     /// The position in the network, to match a trace.
     pub index: usize,
+}
+
+impl FloatLayer {
+    /// Whether it computes new values instead of choosing among its inputs.
+    pub fn has_weights(&self) -> bool {
+        !matches!(self.kind, Kind::MaxPool { .. } | Kind::UpsampleNearest { .. })
+    }
 }
 
 /// Lowers `network` for inputs of shape `input`.
@@ -57,8 +68,13 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
                 (Kind::ConvTranspose2d { kernel, stride, padding }, activation)
             }
             Layer::Linear { activation, .. } => (Kind::Linear, activation),
+            Layer::MaxPool { kernel, stride } => (Kind::MaxPool { kernel, stride }, Activation::Identity),
+            Layer::UpsampleNearest { factor } => (Kind::UpsampleNearest { factor }, Activation::Identity),
             Layer::Flatten | Layer::Unflatten { .. } => continue,
         };
+        if activation == Activation::Tanh {
+            return Err(Error::Unsupported(format!("{}.{index}: the int8 format has no tanh", network.name())));
+        }
         let find = |name: &str| {
             let name = format!("{}.{index}.{name}", network.name());
             weights
@@ -66,28 +82,33 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
                 .map(|var| var.as_detached_tensor())
                 .ok_or(Error::Unsupported(format!("{name} is missing")))
         };
-        let (weight, bias) = (find("weight")?, find("bias")?);
-        let (rows, bias) = match kind {
-            Kind::Conv2d { .. } => (weight.permute((0, 2, 3, 1))?, bias),
-            Kind::ConvTranspose2d { .. } => (weight.permute((1, 2, 3, 0))?, bias),
-            Kind::Linear => {
-                let ImageShape { channels, height, width } = before;
-                let columns = weight.reshape((weight.dim(0)?, channels, height, width))?.permute((0, 2, 3, 1))?;
-                (outputs_last(&columns.flatten_from(1)?, after)?, outputs_last(&bias, after)?)
-            }
+        let (rows, bias) = match layer.parameters() {
+            Some(_) => device_order(kind, &find("weight")?, &find("bias")?, (before, after))?,
+            None => (Vec::new(), Vec::new()),
         };
-        lowered.push(FloatLayer {
-            kind,
-            input: before,
-            output: after,
-            rows: rows.flatten_from(1)?.contiguous()?.to_vec2()?,
-            bias: bias.to_vec1()?,
-            activation,
-            index,
-        });
+        lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, index });
         before = after;
     }
     Ok(lowered)
+}
+
+/// PyTorch's weight and bias as [`FloatLayer`] wants them, for the layer's input and output.
+fn device_order(
+    kind: Kind,
+    weight: &Tensor,
+    bias: &Tensor,
+    (before, after): (ImageShape, ImageShape),
+) -> Result<(Vec<Vec<f32>>, Vec<f32>)> {
+    let (rows, bias) = match kind {
+        Kind::Conv2d { .. } => (weight.permute((0, 2, 3, 1))?, bias.clone()),
+        Kind::ConvTranspose2d { .. } => (weight.permute((1, 2, 3, 0))?, bias.clone()),
+        _ => {
+            let ImageShape { channels, height, width } = before;
+            let columns = weight.reshape((weight.dim(0)?, channels, height, width))?.permute((0, 2, 3, 1))?;
+            (outputs_last(&columns.flatten_from(1)?, after)?, outputs_last(bias, after)?)
+        }
+    };
+    Ok((rows.flatten_from(1)?.contiguous()?.to_vec2()?, bias.to_vec1()?))
 }
 
 /// Moves output features (dimension 0) from `(C, H, W)` order to `(H, W, C)`.

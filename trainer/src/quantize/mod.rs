@@ -186,7 +186,12 @@ impl Calibrated {
         let mut specs = Vec::with_capacity(self.layers.len());
         for (i, (layer, (range, output_averages))) in self.layers.iter().zip(&self.activations).enumerate() {
             let last = i + 1 == self.layers.len();
-            let next = if last { output } else { Units::Activations(*range) };
+            let next = match (last, layer.has_weights()) {
+                (true, _) => output,
+                (false, true) => Units::Activations(*range),
+                // Pooling and upsampling only choose among their inputs.
+                (false, false) => input,
+            };
             specs.push(quantize_layer(layer, input, next, options.correct_bias.then_some(averages)));
             (input, averages) = (next, output_averages);
         }

@@ -20,7 +20,7 @@ pub struct TrainConfig {
     /// The data: sprites.
     #[arg(long, default_value_t = TrainConfig::default().dataset)]
     pub dataset: String,
-    /// The networks: factor-vae-64 (gray) or factor-vae-64-rgb.
+    /// The networks: factor-vae-64, factor-vae-64-rgb, burgess-64, beta-vae-mlp or dc-ign.
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     pub architecture: String,
     /// Latent dimensions.

@@ -14,7 +14,7 @@ use std::{
 use candle_core::Device;
 use unbraid_trainer::{
     export::{self, Extras, ModelConfig},
-    model::{Activation, Architecture, ImageShape, Layer},
+    model::{Activation, Architecture, ImageShape, Layer, PixelOutput},
     nn::Init,
     objective::{Objective, Options, Setup, System, vae::Vae},
 };
@@ -179,6 +179,7 @@ pub fn tiny(latents: usize) -> Architecture {
             back(4, 2, relu),
             back(2, 1, none),
         ],
+        output: PixelOutput::Sigmoid,
     }
 }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::{
     batch_parts,
     buffers::{Buffer, Buffers},
+    elementary::tanh,
     gemm::Output,
     vectorized,
 };
@@ -47,6 +48,7 @@ fn activate<'a>(activation: Activation, values: impl Iterator<Item = (&'a mut f3
             let x = *v + b;
             *v = if x > 0.0 { x } else { x * slope };
         }),
+        Activation::Tanh => values.for_each(|(v, b)| *v = tanh(*v + b)),
     }
 }
 
@@ -66,21 +68,38 @@ pub fn finish_rows(epilogue: Epilogue, n: usize, first: usize, rows: &mut [f32])
     });
 }
 
-/// The slope for negative inputs; 1 for the identity.
-fn negative_slope(activation: Activation) -> f32 {
-    match activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => 0.0,
-        Activation::LeakyRelu(slope) => slope,
+/// The derivative of an activation in terms of its output o, (1 if o > 0, else `slope`) - `square`·o²; the sign of the output is
+/// the input's, so the input need not be kept.
+#[derive(Clone, Copy)]
+struct Derivative {
+    slope: f32,
+    square: f32,
+}
+
+impl Derivative {
+    fn of(activation: Activation) -> Self {
+        let (slope, square) = match activation {
+            Activation::Identity => (1.0, 0.0),
+            Activation::Relu => (0.0, 0.0),
+            Activation::LeakyRelu(slope) => (slope, 0.0),
+            // tanh' = 1 - tanh².
+            Activation::Tanh => (1.0, 1.0),
+        };
+        Self { slope, square }
+    }
+
+    #[inline(always)]
+    fn at(self, output: f32) -> f32 {
+        (if output > 0.0 { 1.0 } else { self.slope }) - self.square * output * output
     }
 }
 
 /// [`backward`] for features `(features, N)`, without the bias.
 pub fn backward_rows(activation: Activation, output: &[f32], gradient: &mut [f32]) {
-    let slope = negative_slope(activation);
+    let derivative = Derivative::of(activation);
     const CHUNK: usize = 1 << 13;
     gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
-        vectorized(|| gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= if o > 0.0 { 1.0 } else { slope }));
+        vectorized(|| gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= derivative.at(o)));
     });
 }
 
@@ -94,8 +113,6 @@ pub fn bias_gradient_rows(n: usize, gradient: &[f32], bias: &mut [f32], output: 
 
 /// Turns the gradient after `activation` into the one before it; with `bias`, also writes the gradient of the bias, its
 /// sums over all dimensions but the last, in the same pass over memory.
-///
-/// The sign of the layer's `output` is its input's, so the input need not be kept.
 pub fn backward(
     activation: Activation,
     channels: usize,
@@ -104,7 +121,7 @@ pub fn backward(
     bias: Option<(&mut [f32], Output)>,
     buffers: &Buffers,
 ) {
-    let slope = negative_slope(activation);
+    let derivative = Derivative::of(activation);
     let split = Split::new(channels, gradient.len());
     let mut parts = split.parts(buffers);
     let work = (parts.par_chunks_mut(split.sums), gradient.par_chunks_mut(split.part), output.par_chunks(split.part));
@@ -112,7 +129,7 @@ pub fn backward(
         sums.fill(0.0);
         vectorized(|| {
             for (gradient, output) in gradient.chunks_mut(split.sums).zip(output.chunks(split.sums)) {
-                mask_and_add(slope, output, gradient, sums);
+                scale_and_add(derivative, output, gradient, sums);
             }
         });
     });
@@ -123,9 +140,9 @@ pub fn backward(
 
 /// A function of its own, because only slices that are arguments are known not to overlap, without which there are no vectors.
 #[inline(always)]
-fn mask_and_add(slope: f32, output: &[f32], gradient: &mut [f32], sums: &mut [f32]) {
+fn scale_and_add(derivative: Derivative, output: &[f32], gradient: &mut [f32], sums: &mut [f32]) {
     for ((g, &o), s) in gradient.iter_mut().zip(output).zip(sums) {
-        *g *= if o > 0.0 { 1.0 } else { slope };
+        *g *= derivative.at(o);
         *s += *g;
     }
 }

@@ -10,10 +10,12 @@ pub mod adam;
 mod bernoulli;
 pub mod buffers;
 pub mod convolution;
+mod elementary;
 pub mod gemm;
 pub mod linear;
 pub mod neutral;
 pub mod permute;
+pub mod resample;
 mod window;
 
 pub use bernoulli::bernoulli_nll;

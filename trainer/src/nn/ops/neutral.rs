@@ -85,6 +85,43 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation
     activate(&x.matmul(&weight.t()?)?.broadcast_add(bias)?, activation)
 }
 
+/// The greatest value of each window: `x (N, H, W, C)` to `(N, H', W', C)`. The first of equal ones gets the gradient; NaN wins.
+pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
+    let (n, height, width, channels) = x.dims4()?;
+    let (rows, columns) = (window.cells(height)?, window.cells(width)?);
+    let Window { kernel, stride, .. } = window;
+    // Every place of a window is a view of the image that starts there and takes each stride-th pixel.
+    let place = |y: usize, x0: usize| {
+        fit(
+            &fit(&x.narrow(1, y, height - y)?, 1, 0, rows * stride)?.narrow(2, x0, width - x0)?,
+            2,
+            0,
+            columns * stride,
+        )?
+        .reshape(&[n, rows, stride, columns, stride, channels][..])?
+        .narrow(2, 0, 1)?
+        .narrow(4, 0, 1)?
+        .contiguous()?
+        .reshape((n, rows, columns, channels))
+    };
+    let mut greatest = place(0, 0)?;
+    for (y, x) in each_tap(kernel).skip(1) {
+        let other = place(y, x)?;
+        let wins = (other.gt(&greatest)? + other.ne(&other)?)?;
+        greatest = wins.where_cond(&other, &greatest)?;
+    }
+    Ok(greatest)
+}
+
+/// Each pixel to `factor` x `factor` pixels: `x (N, H, W, C)` to `(N, H·factor, W·factor, C)`.
+pub fn upsample_nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (n, height, width, channels) = x.dims4()?;
+    x.reshape((n, height, 1, width, 1, channels))?
+        .broadcast_as((n, height, factor, width, factor, channels))?
+        .contiguous()?
+        .reshape((n, height * factor, width * factor, channels))
+}
+
 /// See [`super::bernoulli_nll`].
 pub fn bernoulli_nll(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let log_term = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
@@ -112,6 +149,7 @@ fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Identity => return Ok(x.clone()),
         Activation::Relu => 0.0,
         Activation::LeakyRelu(slope) => f64::from(slope),
+        Activation::Tanh => return x.tanh(),
     };
     let slopes = x.gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - slope, slope)?;
     x.mul(&slopes.detach())
