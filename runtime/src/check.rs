@@ -190,11 +190,16 @@ impl Inspection {
             self.exactly("output zero point", record.output_zero_point.into(), 0);
             self.whole_range(record);
         }
-        if record.output != output::PIXELS {
-            self.no_table(record);
-        } else if record.table_length == 0 || record.table_length & 1 == 1 {
-            let lengths = Expected::EvenBetween(2, wide(format::MAX_TABLE).cast_signed());
-            self.refuse_value("table length", wide(record.table_length).cast_signed(), lengths);
+        match (record.output, record.table_length) {
+            (output::INT8, 1..) => {
+                self.exactly("table length", record.table_length.cast_signed(), format::ACTIVATIONS.cast_signed());
+            }
+            (output::PIXELS, 1..) if record.table_length & 1 == 0 => self.no_table_zero_point(record),
+            (output::PIXELS, found) => {
+                let lengths = Expected::EvenBetween(2, wide(format::MAX_TABLE).cast_signed());
+                self.refuse_value("table length", wide(found).cast_signed(), lengths);
+            }
+            _ => self.no_table(record),
         }
     }
 
@@ -204,10 +209,16 @@ impl Inspection {
         self.exactly("activation maximum", record.maximum.into(), i8::MAX.into());
     }
 
-    /// Checks that there is no table of pixels.
+    /// Checks that there is no table.
     fn no_table(&mut self, record: &Record) {
         self.exactly("table length", record.table_length.cast_signed(), 0);
         self.at_most("table offset", record.table, 0);
+        self.no_table_zero_point(record);
+    }
+
+    /// Checks that there is no table of activations.
+    fn no_table_zero_point(&mut self, record: &Record) {
+        self.exactly("table zero point", record.table_zero_point.into(), 0);
     }
 
     /// Checks where a layer's arrays lie, that no accumulator can overflow, and the multipliers' sign.
@@ -220,7 +231,7 @@ impl Inspection {
             let (name, field) = ("negative_multiplier", "negative multiplier offset");
             self.words(at, name, field, record.negative_multiplier, sizes.multipliers);
         }
-        if record.output == output::PIXELS {
+        if record.table_length != 0 {
             self.array(at, "table", record.table, record.table_length);
         }
 

@@ -21,6 +21,8 @@ pub(crate) const MAX_KERNEL: usize = 16;
 pub(crate) const MAX_BITS: u8 = 15;
 pub(crate) const MAX_SHIFT: u8 = 62;
 pub(crate) const MAX_TABLE: usize = 65534;
+/// Entries of a table of activations: one for each int8.
+pub(crate) const ACTIVATIONS: usize = 256;
 /// Zero point of the image: pixel p enters as p - 128.
 pub(crate) const IMAGE_ZERO_POINT: i8 = -128;
 /// 1 nat and the whole share of votes, in the units of a factor record.
@@ -66,7 +68,8 @@ pub(crate) mod layer {
     pub(crate) const MULTIPLIER: usize = 36;
     pub(crate) const NEGATIVE_MULTIPLIER: usize = 40;
     pub(crate) const TABLE: usize = 44;
-    pub(crate) const RESERVED: usize = 48;
+    pub(crate) const TABLE_ZERO_POINT: usize = 48;
+    pub(crate) const RESERVED: usize = 49;
 }
 
 /// Values of a layer record's `kind`.

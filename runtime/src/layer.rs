@@ -2,7 +2,7 @@
 
 use core::num::NonZeroUsize;
 
-use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, kind, wide};
+use crate::format::{self, FLAG_NEGATIVE_MULTIPLIERS, kind, output, wide};
 use crate::plan::{Record, WORD_BYTES, taps};
 
 /// `(H, W, C)` of an image or of activations, channels last.
@@ -83,7 +83,7 @@ pub struct Layer<'a> {
     pub(crate) multipliers: &'a [u8],
     /// int32, used where the accumulator is negative; the same as `multipliers` unless the layer is leaky.
     pub(crate) negative_multipliers: &'a [u8],
-    /// u8, from accumulators to pixels.
+    /// u8, from accumulators to pixels; or int8, from activations to activations.
     pub(crate) table: &'a [u8],
 }
 
@@ -148,6 +148,11 @@ impl<'a> Layer<'a> {
     /// Padding (above, left).
     pub fn padding(&self) -> (usize, usize) {
         self.record.padding.into()
+    }
+
+    /// Whether its int8 outputs go through a table, which stands for any function of one number, such as tanh.
+    pub fn has_activation_table(&self) -> bool {
+        self.record.output == output::INT8 && !self.table.is_empty()
     }
 
     /// Multiply-adds for one image, those on padding included.

@@ -161,7 +161,7 @@ impl Inspection {
                 self.verdict()?;
             }
             position.input = record.output_shape;
-            position.input_zero_point = record.output_zero_point;
+            position.input_zero_point = record.next_zero_point();
             position.latents = false;
         }
         Ok(())

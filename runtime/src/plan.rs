@@ -51,6 +51,7 @@ pub(crate) struct Record {
     pub(crate) multiplier: u32,
     pub(crate) negative_multiplier: u32,
     pub(crate) table: u32,
+    pub(crate) table_zero_point: i8,
 }
 
 impl Record {
@@ -76,7 +77,13 @@ impl Record {
             multiplier: u32_at(bytes, layer::MULTIPLIER),
             negative_multiplier: u32_at(bytes, layer::NEGATIVE_MULTIPLIER),
             table: u32_at(bytes, layer::TABLE),
+            table_zero_point: i8_at(bytes, layer::TABLE_ZERO_POINT),
         }
+    }
+
+    /// The zero point of what the next layer gets.
+    pub(crate) const fn next_zero_point(&self) -> i8 {
+        if self.table_length == 0 { self.output_zero_point } else { self.table_zero_point }
     }
 
     /// Whether the layer waits for its whole input.

@@ -175,6 +175,31 @@ fn metadata_may_be_anything() {
 }
 
 #[test]
+fn activations_go_through_a_table_of_256() {
+    let change = |length: i16, table_zero_point| {
+        changed(|spec| {
+            let table = (0..length).map(|entry| (entry - 128).clamp(-90, 90) as i8).collect();
+            let output = OutputSpec::Table { zero_point: 3, table, table_zero_point };
+            parameters(&mut spec.decoder[1]).output = output;
+        })
+    };
+    let file = change(256, -5).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let table = tensors.tensor("decoder.1.table").unwrap();
+    assert_eq!((table.dtype(), table.shape(), table.data()[0] as i8), (Dtype::I8, &[256][..], -90));
+    let model = Model::load(&file).unwrap();
+    let with_table: Vec<_> = model.decoder_layers().map(|layer| layer.has_activation_table()).collect();
+    assert_eq!(with_table, [false, true, false, false]);
+    let error = change(255, 0).unwrap_err().to_string();
+    assert_eq!(error, "decoder layer 1: table length is 255, expected 256");
+    let error = changed(|spec| {
+        let output = OutputSpec::Table { zero_point: 0, table: vec![0; 256], table_zero_point: 0 };
+        parameters(spec.encoder.last_mut().unwrap()).output = output;
+    });
+    assert_eq!(error.unwrap_err().to_string(), "encoder layer 3: output is 0, expected 1");
+}
+
+#[test]
 fn pixels_need_an_even_table() {
     let error = changed(|spec| {
         let last = spec.decoder.last_mut().unwrap();

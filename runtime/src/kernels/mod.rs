@@ -72,4 +72,7 @@ pub(crate) fn run_row(
         LayerKind::UpsampleNearest => resample::upsample_nearest_row(layer, y, input, output),
         LayerKind::MaxPool => resample::max_pool_row(layer, y, input, output),
     }
+    if layer.has_activation_table() {
+        requantize::look_up_all(layer.table, output);
+    }
 }

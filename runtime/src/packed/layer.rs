@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::geometry::{Phase, Plane, phases};
 use super::isa::{DOTS, Element, Isa, Scales, Window};
-use super::output::{Output, Sink};
+use super::output::{ActivationTable, Output, Sink};
 use crate::layer::{self, LayerKind};
 
 /// Where a window starts in the input and where its outputs go, counted in elements.
@@ -111,10 +111,10 @@ enum Operation {
 }
 
 /// A layer for instruction set `I`.
-pub(super) struct Layer<I> {
+pub(super) struct Layer<I: Isa> {
     operation: Operation,
     output: Output,
-    isa: core::marker::PhantomData<I>,
+    table: Option<ActivationTable<I::Element>>,
 }
 
 /// Bytes that [`Layer::new`] will take for its weights.
@@ -158,12 +158,21 @@ impl<I: Isa> Layer<I> {
                 Operation::Maximum { windows, channels: layer.input().channels }
             }
         };
-        Layer { operation, output: Output::new(layer), isa: core::marker::PhantomData }
+        Layer { operation, output: Output::new(layer), table: ActivationTable::new(layer, output) }
     }
 
     /// Computes the layer.
     #[inline(always)]
     pub(super) fn run_with(&self, isa: I, input: &[I::Element], latents: &[i16], mut sink: Sink<'_, I::Element>) {
+        self.compute(isa, input, latents, sink.reborrow());
+        if let (Some(table), Sink::Activations(memory)) = (&self.table, sink) {
+            table.look_up(memory);
+        }
+    }
+
+    /// Computes the layer, but for its table.
+    #[inline(always)]
+    fn compute(&self, isa: I, input: &[I::Element], latents: &[i16], mut sink: Sink<'_, I::Element>) {
         match &self.operation {
             Operation::Products { layout: Layout::Tile, phases } => {
                 for phase in phases {

@@ -26,7 +26,7 @@ pub(super) trait Worker: Send + Sync {
 }
 
 /// Layers, and the planes before each of them.
-struct Network<I> {
+struct Network<I: Isa> {
     layers: Vec<Layer<I>>,
     planes: Vec<Plane>,
 }
@@ -70,7 +70,7 @@ fn planes<I: Isa>(layers: &[layer::Layer<'_>]) -> Vec<Plane> {
     layers.iter().map(|layer| Plane::before(layer, I::CHUNK)).collect()
 }
 
-struct Networks<I> {
+struct Networks<I: Isa> {
     isa: I,
     encoder: Network<I>,
     decoder: Network<I>,

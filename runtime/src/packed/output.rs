@@ -2,6 +2,7 @@
 
 use std::vec::Vec;
 
+use super::geometry::Plane;
 use super::isa::{Clamp, Element, Isa, Scales, portable};
 use crate::layer::Layer;
 
@@ -18,6 +19,28 @@ impl<E> Sink<'_, E> {
             Sink::Activations(to) => Sink::Activations(to),
             Sink::Code(to) => Sink::Code(to),
             Sink::Pixels(to) => Sink::Pixels(to),
+        }
+    }
+}
+
+/// A table that all activations of a layer go through, and where they lie.
+pub(super) struct ActivationTable<E> {
+    /// One for each int8, from the least on.
+    entries: Vec<E>,
+    plane: Plane,
+}
+
+impl<E: Element> ActivationTable<E> {
+    /// That of a layer whose output lies in `plane`, if it has one.
+    pub(super) fn new(layer: &Layer<'_>, plane: &Plane) -> Option<Self> {
+        let entries = || layer.table.iter().map(|entry| E::new(entry.cast_signed().into())).collect();
+        layer.has_activation_table().then(|| ActivationTable { entries: entries(), plane: *plane })
+    }
+
+    /// Replaces each activation by its entry.
+    pub(super) fn look_up(&self, memory: &mut [E]) {
+        for activation in self.plane.rows(memory).flatten() {
+            *activation = self.entries[activation.index()];
         }
     }
 }

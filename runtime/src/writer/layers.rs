@@ -25,6 +25,15 @@ pub enum OutputSpec {
         /// Largest activation.
         maximum: i8,
     },
+    /// int8 activations for the next layer, through a table that stands for any function of one number.
+    Table {
+        /// The int8 that stands for 0 before the table.
+        zero_point: i8,
+        /// 256 activations; the one of int8 y lies at y + 128.
+        table: Vec<i8>,
+        /// The int8 that stands for 0 behind the table.
+        table_zero_point: i8,
+    },
     /// The code, from an encoder's last layer.
     Code,
     /// Pixels, from a decoder's last layer.
@@ -171,9 +180,13 @@ impl LayerSpec {
         let range = match parameters.map(|parameters| &parameters.output) {
             None => [zero_point, i8::MIN, i8::MAX],
             Some(OutputSpec::Int8 { zero_point, minimum, maximum }) => [*zero_point, *minimum, *maximum],
+            Some(OutputSpec::Table { zero_point, .. }) => [*zero_point, i8::MIN, i8::MAX],
             Some(OutputSpec::Code | OutputSpec::Pixels { .. }) => [0, i8::MIN, i8::MAX],
         };
         [zero_point, ..] = range;
+        if let Some(OutputSpec::Table { table_zero_point, .. }) = parameters.map(|parameters| &parameters.output) {
+            zero_point = *table_zero_point;
+        }
         set(&mut record, layer::OUTPUT_ZERO_POINT, range.map(i8::cast_unsigned));
 
         if let Some(parameters) = parameters {
@@ -226,6 +239,12 @@ impl Weighted<'_> {
         }
         match output {
             OutputSpec::Int8 { .. } => {}
+            OutputSpec::Table { table, table_zero_point, .. } => {
+                set(record, layer::TABLE_LENGTH, field16(self.place, "table length", table.len())?);
+                set(record, layer::TABLE_ZERO_POINT, table_zero_point.to_le_bytes());
+                let entries = table.iter().map(|entry| entry.cast_unsigned()).collect();
+                add(layer::TABLE, "table", Dtype::I8, vec![table.len()], entries);
+            }
             OutputSpec::Code => set(record, layer::OUTPUT, [output::CODE]),
             OutputSpec::Pixels { table } => {
                 set(record, layer::OUTPUT, [output::PIXELS]);

@@ -41,7 +41,7 @@ impl Random {
     /// Parameters whose outputs spread over the output's range.
     pub fn parameters(&mut self, outputs: usize, products: usize, latents: bool, output: OutputSpec) -> Parameters {
         let range = match &output {
-            OutputSpec::Int8 { .. } => 100.0,
+            OutputSpec::Int8 { .. } | OutputSpec::Table { .. } => 100.0,
             OutputSpec::Code => 8_000.0,
             OutputSpec::Pixels { table } => table.len() as f64 / 4.0,
         };
@@ -81,9 +81,13 @@ impl Random {
 
     fn activation(&mut self) -> OutputSpec {
         let zero_point = self.int8();
-        let (minimum, maximum) = match self.between(0, 2) {
+        let (minimum, maximum) = match self.between(0, 3) {
             0 => (zero_point, i8::MAX),
             1 => (i8::MIN, i8::MAX),
+            2 => {
+                let table = (0..256).map(|_| self.int8()).collect();
+                return OutputSpec::Table { zero_point, table, table_zero_point: self.int8() };
+            }
             _ => (self.int8().min(-20), self.int8().max(-20)),
         };
         OutputSpec::Int8 { zero_point, minimum, maximum }

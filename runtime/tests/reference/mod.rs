@@ -51,7 +51,10 @@ impl Output {
         let r = (i128::from(accumulator) * i128::from(multiplier) * 2 + scale).div_euclid(2 * scale);
         let clamp = |low: i128, high: i128, r: i128| r.clamp(low, high) as i64;
         match self.kind {
-            0 => clamp(self.minimum.into(), self.maximum.into(), r + i128::from(self.zero_point)),
+            0 => {
+                let y = clamp(self.minimum.into(), self.maximum.into(), r + i128::from(self.zero_point));
+                if self.table.is_empty() { y } else { self.table[(y + 128) as usize] }
+            }
             1 => clamp(-32768, 32767, r),
             _ => {
                 let length = self.table.len() as i128;
@@ -130,7 +133,10 @@ impl Layer {
                 zero_point: signed(23),
                 minimum: signed(24),
                 maximum: signed(25),
-                table: data[u32_at(r, 44)..][..u16_at(r, 26)].iter().map(|byte| i64::from(*byte)).collect(),
+                table: match r[1] {
+                    0 => int8(u32_at(r, 44), u16_at(r, 26)),
+                    _ => data[u32_at(r, 44)..][..u16_at(r, 26)].iter().map(|byte| i64::from(*byte)).collect(),
+                },
             },
         }
     }

@@ -13,6 +13,9 @@ fn wide(values: &[i32]) -> Vec<i64> {
 fn output(parameters: &Parameters) -> Output {
     let (kind, zero_point, minimum, maximum, table) = match &parameters.output {
         OutputSpec::Int8 { zero_point, minimum, maximum } => (0, *zero_point, *minimum, *maximum, vec![]),
+        OutputSpec::Table { zero_point, table, .. } => {
+            (0, *zero_point, -128, 127, table.iter().map(|entry| i64::from(*entry)).collect())
+        }
         OutputSpec::Code => (1, 0, -128, 127, vec![]),
         OutputSpec::Pixels { table } => (2, 0, -128, 127, table.iter().map(|byte| i64::from(*byte)).collect()),
     };
@@ -131,7 +134,10 @@ fn run(layer: &LayerSpec, x: &Tensor, zero_point: &mut i64) -> Tensor {
         let channel = index % outputs;
         *acc = output.apply(*acc + i64::from(parameters.biases[channel]), channel);
     }
-    *zero_point = output.zero_point;
+    *zero_point = match parameters.output {
+        OutputSpec::Table { table_zero_point, .. } => table_zero_point.into(),
+        _ => output.zero_point,
+    };
     acc
 }
 

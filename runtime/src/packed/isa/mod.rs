@@ -144,6 +144,9 @@ pub(super) trait Element: Copy + Ord + Send + Sync + 'static {
 
     /// From a number in the int8 range.
     fn new(value: i32) -> Self;
+
+    /// The number, counted from the least int8: 0 to 255.
+    fn index(self) -> usize;
 }
 
 impl Element for i16 {
@@ -152,6 +155,11 @@ impl Element for i16 {
     #[inline(always)]
     fn new(value: i32) -> Self {
         value as i16
+    }
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        usize::from((self + 128) as u8)
     }
 }
 
@@ -162,6 +170,11 @@ impl Element for i8 {
     fn new(value: i32) -> Self {
         value as i8
     }
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        usize::from(self.cast_unsigned() ^ 0x80)
+    }
 }
 
 impl Element for u8 {
@@ -170,6 +183,11 @@ impl Element for u8 {
     #[inline(always)]
     fn new(value: i32) -> Self {
         (value + Self::OFFSET) as u8
+    }
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        self.into()
     }
 }
 
