@@ -12,39 +12,67 @@ use super::{
     calibrate::Range,
     lower::{FloatLayer, Kind},
 };
-use crate::model::{Activation, ImageShape};
+use crate::model::{Activation, ImageShape, PixelOutput};
 
 /// Fraction bits of latents: ±8 in steps of 1/4096.
 pub const MEAN_BITS: u8 = 12;
 /// Fraction bits of log-variances: ±128 in steps of 1/256.
 pub const LOG_VAR_BITS: u8 = 8;
-/// Entries of the sigmoid table, over logits of ±8.
-const TABLE: usize = 2048;
-/// Table entries a logit.
-const TABLE_STEPS: f32 = 128.0;
+/// Table entries a logit, and logits that the table spans: ±8.
+const LOGIT_STEPS: usize = 128;
+const LOGITS: usize = 16;
+/// Table entries from a black pixel to a white one.
+const PIXEL_STEPS: usize = 255;
 
 /// What a layer's integers stand for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Units {
     /// int8 activations over a range.
     Activations(Range),
+    /// The same, that a layer computes in two steps: int8 over the range `before`, then tanh by table.
+    Tanh {
+        /// Of the tanh's inputs.
+        before: Range,
+        /// Of its outputs.
+        after: Range,
+    },
     /// Means, then as many log-variances, int16.
     Code,
     /// int16 latents, on the way in.
     Latents,
-    /// Pixels through the sigmoid table.
-    Pixels,
+    /// Pixels through a table.
+    Pixels(PixelOutput),
 }
 
 impl Units {
-    /// The real size of one integer step of output `channel` out of `channels`.
+    /// What the next layer reads.
+    pub fn behind(self) -> Self {
+        match self {
+            Self::Tanh { after, .. } => Self::Activations(after),
+            other => other,
+        }
+    }
+
+    /// The nearest real number that activations can stand for, given what f32 computes.
+    pub fn round(&self, value: f32) -> f32 {
+        match self {
+            Self::Activations(range) => range.round(value),
+            Self::Tanh { before, after } => {
+                after.round(before.round(value.clamp(-0.999_999, 0.999_999).atanh()).tanh())
+            }
+            Self::Code | Self::Latents | Self::Pixels(_) => value,
+        }
+    }
+
+    /// The real size of one step of what accumulators are rounded to for output `channel` out of `channels`.
     fn scale(&self, channel: usize, channels: usize) -> f32 {
         let fraction = |bits: u8| 1.0 / f32::from(1_u16 << bits);
         match self {
-            Self::Activations(range) => range.scale(),
+            Self::Activations(range) | Self::Tanh { before: range, .. } => range.scale(),
             Self::Code if channel >= channels / 2 => fraction(LOG_VAR_BITS),
             Self::Code | Self::Latents => fraction(MEAN_BITS),
-            Self::Pixels => 1.0 / TABLE_STEPS,
+            Self::Pixels(PixelOutput::Sigmoid) => 1.0 / LOGIT_STEPS as f32,
+            Self::Pixels(PixelOutput::Linear) => 1.0 / PIXEL_STEPS as f32,
         }
     }
 
@@ -58,7 +86,12 @@ impl Units {
             }
             // Latents are what a decoder starts from, no layer makes them; a code is the same int16.
             Self::Code | Self::Latents => OutputSpec::Code,
-            Self::Pixels => OutputSpec::Pixels { table: sigmoid_table() },
+            Self::Tanh { before, after } => OutputSpec::Table {
+                zero_point: before.zero_point(),
+                table: tanh_table(before, after),
+                table_zero_point: after.zero_point(),
+            },
+            Self::Pixels(output) => OutputSpec::Pixels { table: pixel_table(*output) },
         }
     }
 }
@@ -161,11 +194,48 @@ fn expected(weights: impl Iterator<Item = f32>, averages: &[f32]) -> f32 {
     weights.zip(averages.iter().cycle()).map(|(w, average)| w * average).sum()
 }
 
-/// The sigmoid table: entry i holds the pixel for logit (i - 1024)/128.
-fn sigmoid_table() -> Vec<u8> {
-    let pixel = |i: usize| {
-        let logit = (i as f64 - (TABLE / 2) as f64) / f64::from(TABLE_STEPS);
-        (255.0 / (1.0 + (-logit).exp())).round() as u8
+/// The table of pixels: entry i is that of the decoder's output (i - length/2)·step.
+fn pixel_table(output: PixelOutput) -> Vec<u8> {
+    let (length, steps) = match output {
+        PixelOutput::Sigmoid => (LOGITS * LOGIT_STEPS, LOGIT_STEPS as f64),
+        PixelOutput::Linear => (2 * (PIXEL_STEPS + 1), PIXEL_STEPS as f64),
     };
-    (0..TABLE).map(pixel).collect()
+    let pixel = |i: usize| {
+        let value = (i as f64 - (length / 2) as f64) / steps;
+        let share = match output {
+            PixelOutput::Sigmoid => 1.0 / (1.0 + (-value).exp()),
+            PixelOutput::Linear => value.clamp(0.0, 1.0),
+        };
+        (255.0 * share).round() as u8
+    };
+    (0..length).map(pixel).collect()
+}
+
+/// The int8 over `after` of the tanh of each int8 over `before`.
+fn tanh_table(before: &Range, after: &Range) -> Vec<i8> {
+    (i8::MIN..=i8::MAX).map(|input| after.integer(before.real(input).tanh())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixel_tables_are_the_functions_that_they_stand_for() {
+        let sigmoid = pixel_table(PixelOutput::Sigmoid);
+        assert_eq!((sigmoid.len(), sigmoid[0], sigmoid[1024], sigmoid[2047]), (2048, 0, 128, 255));
+        let linear = pixel_table(PixelOutput::Linear);
+        // A step is a pixel's: the table only clamps.
+        assert!((0..256).all(|i| linear[i] == 0 && usize::from(linear[256 + i]) == i));
+    }
+
+    #[test]
+    fn a_table_rounds_like_its_units() {
+        let (before, after) = (Range { low: -3.0, high: 3.0 }, Range { low: -0.9, high: 1.0 });
+        let table = tanh_table(&before, &after);
+        for value in [-0.99, -0.5, -0.01, 0.0, 0.3, 0.9, 0.995_f32] {
+            let entry = table[usize::from(before.integer(value.atanh()).cast_unsigned() ^ 0x80)];
+            assert_eq!(after.real(entry), Units::Tanh { before, after }.round(value), "{value}");
+        }
+    }
 }

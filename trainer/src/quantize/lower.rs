@@ -72,9 +72,6 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
             Layer::UpsampleNearest { factor } => (Kind::UpsampleNearest { factor }, Activation::Identity),
             Layer::Flatten | Layer::Unflatten { .. } => continue,
         };
-        if activation == Activation::Tanh {
-            return Err(Error::Unsupported(format!("{}.{index}: the int8 format has no tanh", network.name())));
-        }
         let find = |name: &str| {
             let name = format!("{}.{index}.{name}", network.name());
             weights
@@ -89,7 +86,14 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
         lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, index });
         before = after;
     }
-    Ok(lowered)
+    match lowered.last() {
+        Some(FloatLayer { activation: Activation::Identity | Activation::LeakyRelu(_), .. }) | None => Ok(lowered),
+        Some(FloatLayer { activation, index, .. }) => {
+            let name = network.name();
+            let expected = "expected none, or a leaky ReLU, behind the last layer of an int8 network";
+            Err(Error::Unsupported(format!("{name}.{index}: found activation {activation:?}, {expected}")))
+        }
+    }
 }
 
 /// PyTorch's weight and bias as [`FloatLayer`] wants them, for the layer's input and output.

@@ -20,7 +20,7 @@ use self::{
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    model::{Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
+    model::{Activation, Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
     nn::Network,
     rng::{self, Purpose},
 };
@@ -82,7 +82,7 @@ pub fn quantize(
         mean_bits: MEAN_BITS,
         log_var_bits: LOG_VAR_BITS,
         encoder: encoder.layers(pixels, Units::Code, options),
-        decoder: decoder.layers(Units::Latents, Units::Pixels, options),
+        decoder: decoder.layers(Units::Latents, Units::Pixels(architecture.output), options),
         factors: factors.iter().cloned().map(FactorSpec::from).collect(),
         metadata,
     };
@@ -127,8 +127,8 @@ fn calibration_latents(model: &F32Model, codes: &Tensor, seed: u64) -> Result<Te
 /// A network with what its activations did on the calibration data.
 struct Calibrated {
     layers: Vec<FloatLayer>,
-    /// For each layer the range of its outputs, and their averages.
-    activations: Vec<(Range, Averages)>,
+    /// For each layer what its outputs become as int8, and their averages.
+    activations: Vec<(Units, Averages)>,
     /// The averages of the network's inputs, which are exact.
     input: Averages,
     /// The network's outputs, `(N, …)`.
@@ -165,13 +165,18 @@ impl Calibrated {
         }
         let start = |(layer, histogram): (&FloatLayer, &Histogram)| {
             let zeros = vec![0.0; layer.output.size()];
-            (histogram.range(calibration), Averages { exact: zeros.clone(), rounded: zeros })
+            let after = histogram.range(calibration);
+            let units = match layer.activation {
+                Activation::Tanh => Units::Tanh { before: histogram.tanh_input_range(), after },
+                _ => Units::Activations(after),
+            };
+            (units, Averages { exact: zeros.clone(), rounded: zeros })
         };
         let mut activations: Vec<_> = layers.iter().zip(&histograms).map(start).collect();
         for batch in &batches {
-            for ((range, averages), output) in activations.iter_mut().zip(channels_last(network, &layers, batch)?) {
+            for ((units, averages), output) in activations.iter_mut().zip(channels_last(network, &layers, batch)?) {
                 add_average(&mut averages.exact, &output, |v| v, n)?;
-                add_average(&mut averages.rounded, &output, |v| range.round(v), n)?;
+                add_average(&mut averages.rounded, &output, |v| units.round(v), n)?;
             }
         }
         let mut exact = vec![0.0; layers.first().map_or(0, |layer| layer.input.size())];
@@ -184,16 +189,16 @@ impl Calibrated {
     fn layers(&self, mut input: Units, output: Units, options: &Options) -> Vec<LayerSpec> {
         let mut averages = &self.input;
         let mut specs = Vec::with_capacity(self.layers.len());
-        for (i, (layer, (range, output_averages))) in self.layers.iter().zip(&self.activations).enumerate() {
+        for (i, (layer, (units, output_averages))) in self.layers.iter().zip(&self.activations).enumerate() {
             let last = i + 1 == self.layers.len();
             let next = match (last, layer.has_weights()) {
                 (true, _) => output,
-                (false, true) => Units::Activations(*range),
+                (false, true) => *units,
                 // Pooling and upsampling only choose among their inputs.
                 (false, false) => input,
             };
             specs.push(quantize_layer(layer, input, next, options.correct_bias.then_some(averages)));
-            (input, averages) = (next, output_averages);
+            (input, averages) = (next.behind(), output_averages);
         }
         specs
     }

@@ -1,0 +1,154 @@
+//! Every architecture goes all the way: fresh weights, export, int8, and the same answers at each station.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use rand::RngExt;
+use unbraid_trainer::{
+    data::{self, Dataset, FactorInfo},
+    model::{
+        Activation, Architecture, Autoencoder, F32Model, ImageShape, Int8Model, Layer, PixelOutput, presets::PRESETS,
+    },
+    nn::Init,
+    objective::vae::Vae,
+    quantize::{
+        Options, quantize,
+        report::{Report, compare},
+    },
+    rng::{self, Purpose},
+};
+
+fn fresh(architecture: Architecture) -> F32Model {
+    architecture.validate().unwrap();
+    let vae = Vae::new(&architecture, Init::He, 3, &Device::Cpu).unwrap();
+    F32Model::of_networks(architecture, (&vae.encoder, &vae.decoder), &Device::Cpu)
+}
+
+/// What quantizing costs on few images.
+fn int8_report(model: &F32Model, dataset: &dyn Dataset) -> Report {
+    let options = Options { images: 24, ..Options::default() };
+    let bytes = quantize(model, dataset, &[], BTreeMap::new(), &options).unwrap();
+    let int8 = Int8Model::new(bytes, "fresh".as_ref()).unwrap();
+    compare(model, &int8, dataset, 8, 0).unwrap()
+}
+
+#[test]
+fn presets_keep_their_answers_in_int8() {
+    let sprites = data::open("sprites").unwrap();
+    for preset in PRESETS.iter().filter(|preset| preset.name != "factor-vae-64-rgb") {
+        let report = int8_report(&fresh(Architecture::preset(preset.name, 6).unwrap()), &*sprites);
+        println!("{}: {report}", preset.name);
+        // The decoder's error alone is rounding; a wrong layer would come out below 20 dB.
+        assert!(report.decoder_psnr > 38.0 && report.psnr > 34.0, "{}: {report}", preset.name);
+        assert!(report.median_mean_error < 0.05, "{}: {report}", preset.name);
+    }
+}
+
+/// Soft blobs of any size.
+struct Blobs(ImageShape);
+
+impl Dataset for Blobs {
+    fn name(&self) -> &str {
+        "blobs"
+    }
+
+    fn len(&self) -> usize {
+        4096
+    }
+
+    fn image(&self) -> ImageShape {
+        self.0
+    }
+
+    fn render(&self, index: usize, pixels: &mut [u8]) {
+        let ImageShape { channels, height, width } = self.0;
+        let mut rng = rng::stream(index as u64, Purpose::Report, 1);
+        let (y, x) = (rng.random_range(0.2..0.8) * height as f32, rng.random_range(0.2..0.8) * width as f32);
+        let radius = rng.random_range(0.1..0.4) * height.min(width) as f32;
+        let colors: Vec<f32> = (0..channels).map(|_| rng.random_range(60.0..255.0)).collect();
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            let (row, column, channel) = (i / channels / width, i / channels % width, i % channels);
+            let distance = (row as f32 - y).hypot(column as f32 - x);
+            *pixel = (colors[channel] / (1.0 + (distance - radius).exp())) as u8;
+        }
+    }
+
+    fn factors(&self) -> &[FactorInfo] {
+        &[]
+    }
+
+    fn factor_values(&self, _: usize) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn index_of(&self, _: &[usize]) -> usize {
+        0
+    }
+}
+
+/// Windows that overlap or leave a rest, tanh before pooling and convolutions, pixels without a sigmoid, four channels.
+fn mixed(output: PixelOutput) -> Architecture {
+    let (relu, tanh, none) = (Activation::Relu, Activation::Tanh, Activation::Identity);
+    let conv = |in_channels, out_channels, kernel, stride, activation| Layer::Conv2d {
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding: kernel / 2,
+        activation,
+    };
+    let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
+    Architecture {
+        name: "mixed".into(),
+        image: ImageShape { channels: 4, height: 20, width: 28 },
+        latents: 4,
+        encoder: vec![
+            conv(4, 12, 3, 1, tanh),
+            Layer::MaxPool { kernel: 3, stride: 2 },
+            conv(12, 16, 3, 2, Activation::LeakyRelu(0.2)),
+            Layer::MaxPool { kernel: 2, stride: 2 },
+            Layer::Flatten,
+            linear(16 * 2 * 3, 40, tanh),
+            linear(40, 8, none),
+        ],
+        decoder: vec![
+            linear(4, 8 * 5 * 7, tanh),
+            Layer::Unflatten { channels: 8, height: 5, width: 7 },
+            Layer::UpsampleNearest { factor: 2 },
+            conv(8, 12, 3, 1, tanh),
+            Layer::ConvTranspose2d {
+                in_channels: 12,
+                out_channels: 10,
+                kernel: 4,
+                stride: 2,
+                padding: 1,
+                activation: relu,
+            },
+            conv(10, 4, 3, 1, none),
+        ],
+        output,
+    }
+}
+
+#[test]
+fn other_sizes_layers_and_pixels_keep_their_answers() {
+    for output in [PixelOutput::Sigmoid, PixelOutput::Linear] {
+        let model = fresh(mixed(output));
+        let report = int8_report(&model, &Blobs(model.image()));
+        println!("{output:?}: {report}");
+        assert!(report.decoder_psnr > 32.0 && report.median_mean_error < 0.1, "{output:?}: {report}");
+    }
+}
+
+#[test]
+fn what_int8_cannot_end_in_is_refused() {
+    let mut net = mixed(PixelOutput::Sigmoid);
+    let Some(Layer::Linear { activation, .. }) = net.encoder.last_mut() else {
+        panic!("the encoder ends in a linear layer")
+    };
+    *activation = Activation::Tanh;
+    let model = fresh(net);
+    let options = Options { images: 8, ..Options::default() };
+    let error = quantize(&model, &Blobs(model.image()), &[], BTreeMap::new(), &options).unwrap_err().to_string();
+    assert!(error.starts_with("encoder.6: found activation Tanh, expected none"), "{error}");
+}
