@@ -5,13 +5,16 @@ mod support;
 use std::{collections::BTreeMap, thread};
 
 use candle_core::{Device, Tensor};
-use support::{factor_vae::snapshot, start};
+use support::{factor_vae::snapshot, start, start_on};
 use unbraid_trainer::{
-    data::sprites::Sprites,
+    data::{self, Dataset, FactorInfo, sprites::Sprites},
+    model::{Architecture, ImageShape},
+    nn::Init,
     objective::{
-        Batch, Company, Objective, Options, System,
+        Batch, Company, Objective, Options, Setup, System,
         annealed_vae::AnnealedVaeOptions,
         beta_tcvae::{KlParts, Sampling},
+        dc_ign::{Clamp, DcIgnOptions},
         dip_vae::{self, Variant},
         vae::Gaussian,
     },
@@ -19,7 +22,7 @@ use unbraid_trainer::{
     train::loader::{Draw, Loader},
 };
 
-const LATENTS: usize = 4;
+const LATENTS: usize = 5;
 
 fn options() -> Options {
     let mut options = Options::default();
@@ -29,10 +32,19 @@ fn options() -> Options {
 
 /// Trains `system` on `steps` minibatches of 32 sprites; the terms of each step.
 fn train(system: System, options: &Options, steps: u64) -> (Box<dyn Objective>, Vec<BTreeMap<&'static str, f32>>) {
-    let mut objective = start(system, options);
-    let draw = Draw { seed: 1, minibatches: objective.minibatches(), batch_size: 32, rank: 0, world_size: 1 };
+    train_on(&Sprites, start(system, options), 32, steps)
+}
+
+/// [`train`] of `objective` on other data.
+fn train_on(
+    dataset: &dyn Dataset,
+    mut objective: Box<dyn Objective>,
+    batch_size: usize,
+    steps: u64,
+) -> (Box<dyn Objective>, Vec<BTreeMap<&'static str, f32>>) {
+    let draw = Draw::new(&*objective, 1, batch_size);
     let terms = thread::scope(|scope| {
-        let mut loader = Loader::start(scope, &Sprites, draw, 1..=steps, &Device::Cpu);
+        let mut loader = Loader::start(scope, dataset, draw, 1..=steps, &Device::Cpu);
         let step = |_| objective.step(&loader.next_batch().unwrap(), Company::ALONE).unwrap().into_iter().collect();
         (1..=steps).map(step).collect()
     });
@@ -46,7 +58,7 @@ fn last(terms: &[BTreeMap<&'static str, f32>], name: &str) -> f32 {
 
 /// q(z|x) of 256 sprites and a sample of each.
 fn posterior(objective: &dyn Objective) -> (Gaussian, Tensor) {
-    let draw = Draw { seed: 77, minibatches: 1, batch_size: 256, rank: 0, world_size: 1 };
+    let draw = Draw { kinds: Vec::new(), ..Draw::new(objective, 77, 256) };
     let images = thread::scope(|scope| {
         Loader::start(scope, &Sprites, draw, 1..=1, &Device::Cpu).next_batch().unwrap().images.remove(0)
     });
@@ -181,9 +193,174 @@ fn the_covariances_are_those_of_the_formulas() {
     assert_eq!(covariance(Variant::Ii), [[2.0, -2.0], [-2.0, 6.0]]);
 }
 
+/// Numbers of the sprites' factors.
+const FACTORS: [&str; 5] = ["shape", "scale", "rotation", "x", "y"];
+
+#[test]
+fn dc_igns_minibatches_vary_in_one_factor_or_in_the_intrinsic_ones() {
+    let options = DcIgnOptions { dcign_intrinsic: "scale, shape".into(), ..DcIgnOptions::default() };
+    let objective = start(System::DcIgn, &Options { dc_ign: options, ..Options::default() });
+    let draw = Draw::new(&*objective, 9, 64);
+    let mut counts = BTreeMap::new();
+    for step in 1..=400 {
+        let (indices, kind) = draw.indices(&Sprites, step).unwrap();
+        assert!(indices.iter().all(|&index| !data::is_held_out(index)));
+        let values: Vec<_> = indices.iter().map(|&index| Sprites.factor_values(index)).collect();
+        let varies = |factor: &usize| values.iter().any(|value| value[*factor] != values[0][*factor]);
+        let varying: Vec<_> = (0..5).filter(varies).collect();
+        assert_eq!(varying, objective.kinds()[kind].factors);
+        let varying: Vec<_> = varying.into_iter().map(|factor| FACTORS[factor]).collect();
+        *counts.entry(varying).or_insert(0) += 1;
+    }
+    // 10 of 13, and one each.
+    assert_eq!(counts.len(), 4, "{counts:?}");
+    assert!((270..=345).contains(&counts[&vec!["shape", "scale"]]), "{counts:?}");
+    for factor in ["rotation", "x", "y"] {
+        assert!((15..=50).contains(&counts[&vec![factor]]), "{counts:?}");
+    }
+}
+
+/// What an inactive latent's weights in the encoder's last layer get.
+#[test]
+fn dc_ign_replaces_the_gradients_of_inactive_latents() {
+    let moments = |dcign_clamp, dcign_gradient_scale| -> Vec<Vec<f32>> {
+        let dc_ign = DcIgnOptions { dcign_clamp, dcign_gradient_scale, ..DcIgnOptions::default() };
+        let mut objective = start(System::DcIgn, &Options { dc_ign, ..options() });
+        let batch = Batch { kind: 0, ..support::factor_vae::batch(8, 1) };
+        let batch = Batch { images: batch.images[..1].to_vec(), ..batch };
+        objective.step(&batch, Company::ALONE).unwrap();
+        // Adam's first moment after one step is a tenth of the gradient. Rows: means, then log-variances.
+        objective.state()["vae.m.encoder.3.weight"].to_vec2().unwrap()
+    };
+    let size = |rows: &[Vec<f32>], latent: usize| -> f32 {
+        [latent, LATENTS + latent].iter().flat_map(|&row| &rows[row]).map(|value| value.abs()).sum()
+    };
+    let groups = DcIgnOptions::default().groups(&Sprites, LATENTS).unwrap();
+    let active = &groups[0].latents;
+    let [first, mean, twice] =
+        [(Clamp::First, 1.0), (Clamp::Mean, 0.01), (Clamp::Mean, 0.02)].map(|(clamp, scale)| moments(clamp, scale));
+    for latent in 0..LATENTS {
+        if active.contains(&latent) {
+            assert!(size(&first, latent) > 0.0 && size(&mean, latent) > 0.0);
+        } else {
+            assert_eq!(size(&first, latent), 0.0);
+            let [once, twice] = [&mean, &twice].map(|rows| size(rows, latent));
+            assert!(once > 0.0 && (twice / once - 2.0).abs() < 1e-3, "{once} {twice}");
+        }
+    }
+}
+
+/// Large upright sprites: shape, x and y. One scene a minibatch teaches slowly; fewer scenes, fewer steps.
+struct Positions;
+
+impl Dataset for Positions {
+    fn name(&self) -> &str {
+        "positions"
+    }
+
+    fn len(&self) -> usize {
+        3 * 32 * 32
+    }
+
+    fn image(&self) -> ImageShape {
+        Sprites.image()
+    }
+
+    fn render(&self, index: usize, pixels: &mut [u8]) {
+        let values = self.factor_values(index);
+        Sprites.render(Sprites.index_of(&[values[0], 5, 0, values[1], values[2]]), pixels);
+    }
+
+    fn factors(&self) -> &[FactorInfo] {
+        &[FactorInfo { name: "shape", size: 3 }, FactorInfo { name: "x", size: 32 }, FactorInfo { name: "y", size: 32 }]
+    }
+
+    fn factor_values(&self, index: usize) -> Vec<usize> {
+        vec![index / 1024, index / 32 % 32, index % 32]
+    }
+
+    fn index_of(&self, values: &[usize]) -> usize {
+        (values[0] * 32 + values[1]) * 32 + values[2]
+    }
+}
+
+/// A latent follows the factor that it is meant for.
+#[test]
+fn dc_ign_puts_each_factor_into_its_own_latent() {
+    let architecture = Architecture::preset("factor-vae-64", LATENTS).unwrap();
+    for dcign_clamp in [Clamp::Mean, Clamp::First] {
+        let dc_ign = DcIgnOptions { dcign_clamp, dcign_intrinsic_ratio: 1.0, ..DcIgnOptions::default() };
+        let mut options = Options { dc_ign, ..Options::default() };
+        options.vae.learning_rate = 1e-3;
+        let objective = start_on(&Positions, &architecture, System::DcIgn, &options);
+        let (objective, _) = train_on(&Positions, objective, 8, 800);
+        for (latent, factor) in [(0, 1), (1, 2)] {
+            let mut variances = [0.0; LATENTS];
+            for shape in 0..3 {
+                let image = |value| {
+                    let mut values = [shape, 12, 20];
+                    values[factor] = value;
+                    Positions.index_of(&values)
+                };
+                let pixels = Positions.batch(&(0..32).map(image).collect::<Vec<_>>());
+                let pixels: Vec<f32> = pixels.into_iter().map(|p| f32::from(p) / 255.0).collect();
+                let images = Tensor::from_vec(pixels, (32, 64, 64, 1), &Device::Cpu).unwrap();
+                let means = objective.networks().0.forward_frozen(&images).unwrap().narrow(1, 0, LATENTS).unwrap();
+                let of_shape = means.var(0).unwrap().to_vec1::<f32>().unwrap();
+                variances.iter_mut().zip(of_shape).for_each(|(sum, variance)| *sum += variance);
+            }
+            let share = variances[latent] / variances.iter().sum::<f32>();
+            assert!(share > 0.5, "{dcign_clamp:?}, latent {latent}: {share} of {variances:?}");
+        }
+    }
+}
+
+/// PCA and ICA of 10 components on 2,000 sprites.
+#[test]
+fn pca_and_ica_span_the_same_images_with_codes_of_variance_1() {
+    let architecture = Architecture::preset("linear", 10).unwrap();
+    let fit = |system: System| {
+        let (dataset, device, init) = (&Sprites, &Device::Cpu, Init::He);
+        let setup = Setup { architecture: &architecture, init, seed: 3, dataset, device };
+        let mut objective = system.start(setup, &Options::default()).unwrap();
+        let draw = Draw::new(&*objective, 1, 2000);
+        let batch = thread::scope(|scope| Loader::start(scope, &Sprites, draw, 1..=1, device).next_batch().unwrap());
+        let terms: BTreeMap<_, _> = objective.step(&batch, Company::ALONE).unwrap().into_iter().collect();
+        let (encoder, decoder) = objective.networks();
+        let codes = encoder.forward_frozen(&batch.images[0]).unwrap().narrow(1, 0, 10).unwrap();
+        let decoded = decoder.forward_frozen(&codes).unwrap();
+        (terms, codes, decoded, batch.images[0].clone())
+    };
+    let (pca, pca_codes, pca_images, images) = fit(System::Pca);
+    let (_, ica_codes, ica_images, _) = fit(System::Ica);
+    // The squared error is the variance that the components do not have.
+    let centered = images.broadcast_sub(&images.mean_keepdim(0).unwrap()).unwrap();
+    let variance = value(&centered.sqr().unwrap().sum_all().unwrap()) / 2000.0;
+    let expected = variance * (1.0 - pca["explained_variance"]);
+    assert!((pca["squared_error"] / expected - 1.0).abs() < 1e-3, "{pca:?}, expected {expected}");
+    assert!((0.3..0.9).contains(&pca["explained_variance"]));
+    for codes in [&pca_codes, &ica_codes] {
+        let covariance = (codes.t().unwrap().matmul(codes).unwrap() / 2000.0).unwrap().to_vec2::<f32>().unwrap();
+        for (i, row) in covariance.iter().enumerate() {
+            for (j, value) in row.iter().enumerate() {
+                assert!((value - f32::from(u8::from(i == j))).abs() < 1e-2, "{i}, {j}: {value}");
+            }
+        }
+    }
+    let distance = value(&(pca_images - ica_images).unwrap().abs().unwrap().max_all().unwrap());
+    assert!(distance < 1e-3, "decoded images differ by {distance}");
+    // Independent components are farther from a Gaussian than principal ones.
+    let kurtosis = |codes: &Tensor| {
+        let fourth = codes.sqr().unwrap().sqr().unwrap().mean(0).unwrap().to_vec1::<f32>().unwrap();
+        fourth.iter().map(|k| (k - 3.0).abs()).sum::<f32>()
+    };
+    let [principal, independent] = [&pca_codes, &ica_codes].map(kurtosis);
+    assert!(independent > 1.2 * principal, "{independent}, {principal} of the principal ones");
+}
+
 #[test]
 fn two_minibatches_are_refused() {
     let images = support::factor_vae::batch(2, 1).images;
-    let error = start(System::Vae, &options()).step(&Batch { step: 1, images }, Company::ALONE).unwrap_err();
+    let error = start(System::Vae, &options()).step(&Batch { step: 1, images, kind: 0 }, Company::ALONE).unwrap_err();
     assert!(error.to_string().contains("one minibatch"), "{error}");
 }

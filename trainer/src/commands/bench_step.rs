@@ -73,16 +73,10 @@ pub fn run(args: Args) -> Result<()> {
     let (device, note) = device::open(&config.device)?;
     note.iter().for_each(|note| eprintln!("{note}"));
     let dataset = data::open(&config.dataset)?;
-    let mut objective = run::start(&config, dataset.len(), &device)?;
+    let mut objective = run::start(&config, &*dataset, &device)?;
     let image = config.architecture()?.image;
     let steps = 1..=args.warm_up + args.steps;
-    let draw = Draw {
-        seed: config.seed,
-        minibatches: objective.minibatches(),
-        batch_size: config.batch_size,
-        rank: 0,
-        world_size: 1,
-    };
+    let draw = Draw::new(&*objective, config.seed, config.batch_size);
 
     let mut times = Vec::new();
     let mut time = |next: &mut dyn FnMut(u64) -> Result<Batch>| -> Result<()> {
@@ -106,7 +100,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let data = if dataset.image() == image {
         thread::scope(|scope| {
-            let mut loader = Loader::start(scope, &*dataset, draw, steps.clone(), &device);
+            let mut loader = Loader::start(scope, &*dataset, draw.clone(), steps.clone(), &device);
             time(&mut |_| Ok(loader.next_batch()?))
         })?;
         config.dataset.as_str()
@@ -119,7 +113,7 @@ pub fn run(args: Args) -> Result<()> {
             Ok(Tensor::from_vec(pixels, dims, &device)?)
         };
         let images = (0..draw.minibatches as u64).map(noise).collect::<Result<Vec<_>>>()?;
-        time(&mut |step| Ok(Batch { step, images: images.clone() }))?;
+        time(&mut |step| Ok(Batch { step, images: images.clone(), kind: 0 }))?;
         "noise"
     };
     let sections = profile::stop();

@@ -174,6 +174,14 @@ impl Layer {
         }
     }
 
+    /// The features that it takes, for a linear layer.
+    pub fn inputs(&self) -> Option<usize> {
+        match *self {
+            Self::Linear { in_features, .. } => Some(in_features),
+            _ => None,
+        }
+    }
+
     /// The shapes of `weight` and `bias`, for layers that have them.
     pub fn parameters(&self) -> Option<(Vec<usize>, usize)> {
         match *self {

@@ -22,10 +22,11 @@ struct Networks {
     image: ImageShape,
     encoder: Vec<Layer>,
     decoder: Vec<Layer>,
+    output: PixelOutput,
 }
 
 /// All presets.
-pub const PRESETS: [Preset; 5] = [
+pub const PRESETS: [Preset; 6] = [
     Preset {
         name: "factor-vae-64",
         summary: "64x64x1, four strided convolutions and 128 hidden features (Kim & Mnih 2018, appendix A, sprites)",
@@ -54,6 +55,7 @@ pub const PRESETS: [Preset; 5] = [
                   made to fit)",
         networks: dc_ign,
     },
+    Preset { name: "linear", summary: "64x64x1, one matrix each way, for PCA and ICA", networks: one_matrix },
 ];
 
 impl Architecture {
@@ -68,8 +70,8 @@ impl Architecture {
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
             return Err(Error::setting("architecture", name, &PRESETS.map(|preset| preset.name).join(", ")));
         };
-        let Networks { image, encoder, decoder } = (preset.networks)(latents);
-        Ok(Self { name: name.into(), image, latents, encoder, decoder, output: PixelOutput::Sigmoid })
+        let Networks { image, encoder, decoder, output } = (preset.networks)(latents);
+        Ok(Self { name: name.into(), image, latents, encoder, decoder, output })
     }
 }
 
@@ -93,7 +95,7 @@ fn factor_vae(channels: usize, hidden: usize, latents: usize) -> Networks {
         double(32, 32, Relu),
         double(32, channels, Identity),
     ];
-    Networks { image: square(channels), encoder, decoder }
+    Networks { image: square(channels), encoder, decoder, output: PixelOutput::Sigmoid }
 }
 
 /// Burgess et al. 2018 (arXiv 1804.03599), appendix A.1: "4 convolutional layers, each with 32 channels, 4x4 kernels, and a stride
@@ -119,7 +121,7 @@ fn burgess(latents: usize) -> Networks {
         double(32, 32, Relu),
         double(32, 1, Identity),
     ];
-    Networks { image: square(1), encoder, decoder }
+    Networks { image: square(1), encoder, decoder, output: PixelOutput::Sigmoid }
 }
 
 /// Higgins et al. 2017 (ICLR), appendix A.1, table 1, 2DShapes: encoder 1200-1200 with ReLU, decoder 1200-1200-1200 with tanh.
@@ -133,7 +135,7 @@ fn beta_vae_mlp(latents: usize) -> Networks {
         linear(1200, 4096, Identity),
         Layer::Unflatten { channels: 1, height: 64, width: 64 },
     ];
-    Networks { image: square(1), encoder, decoder }
+    Networks { image: square(1), encoder, decoder, output: PixelOutput::Sigmoid }
 }
 
 /// Kulkarni et al. 2015 (arXiv 1503.03167), figure 1, made to fit 64x64.
@@ -174,7 +176,17 @@ fn dc_ign(latents: usize) -> Networks {
         upsample,
         conv(96, 1, Identity),
     ];
-    Networks { image: square(1), encoder, decoder }
+    Networks { image: square(1), encoder, decoder, output: PixelOutput::Sigmoid }
+}
+
+/// Pixels to code and back without anything between.
+fn one_matrix(latents: usize) -> Networks {
+    Networks {
+        image: square(1),
+        encoder: vec![Layer::Flatten, linear(4096, 2 * latents, Identity)],
+        decoder: vec![linear(latents, 4096, Identity), Layer::Unflatten { channels: 1, height: 64, width: 64 }],
+        output: PixelOutput::Linear,
+    }
 }
 
 fn square(channels: usize) -> ImageShape {

@@ -99,8 +99,7 @@ impl Objective for Linear {
         let squared_error = (decoded - &x)?.sqr()?.flatten_from(1)?.sum(1)?.mean(0)?;
         let explained = Tensor::new(components.explained() as f32, x.device())?;
         let converged = Tensor::new(f32::from(u8::from(converged)), x.device())?;
-        let mut terms =
-            vec![("squared_error", squared_error), ("kl", q.kl()?), ("explained_variance", explained)];
+        let mut terms = vec![("squared_error", squared_error), ("kl", q.kl()?), ("explained_variance", explained)];
         if self.rotation == Rotation::Independent {
             terms.push(("converged", converged));
         }

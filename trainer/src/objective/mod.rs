@@ -3,8 +3,12 @@
 pub mod annealed_vae;
 pub mod beta_tcvae;
 pub mod beta_vae;
+pub mod dc_ign;
 pub mod dip_vae;
 pub mod factor_vae;
+mod ica;
+pub mod linear;
+mod pca;
 pub mod regularized;
 mod system;
 pub mod vae;
@@ -12,6 +16,7 @@ pub mod vae;
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use rand::{Rng, RngExt};
 use serde::Serialize;
 
 pub use system::{Options, Setup, System};
@@ -34,6 +39,8 @@ pub struct Batch {
     /// Disjoint minibatches, each `(N, H, W, C)` in [0, 1]; as many as [`Objective::minibatches`] says. Of several ranks, each has
     /// its share of every minibatch.
     pub images: Vec<Tensor>,
+    /// Which of [`Objective::kinds`] they are; 0 where there are none.
+    pub kind: usize,
 }
 
 /// With whom a step is made, and what is wanted of it.
@@ -107,10 +114,37 @@ impl<T: Serialize> Keys for T {
     }
 }
 
+/// A kind of minibatch: some factors vary in it, all others have one value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kind {
+    /// The factors that vary, by their number in the data set.
+    pub factors: Vec<usize>,
+    /// How often such minibatches come, beside the other kinds' ratios.
+    pub ratio: f64,
+}
+
+impl Kind {
+    /// One of `kinds`, by their ratios.
+    pub fn draw(kinds: &[Self], rng: &mut impl Rng) -> usize {
+        let total: f64 = kinds.iter().map(|kind| kind.ratio).sum();
+        let mut rest = total * rng.random::<f64>();
+        let chosen = kinds.iter().position(|kind| {
+            rest -= kind.ratio;
+            rest < 0.0
+        });
+        chosen.unwrap_or(kinds.len().saturating_sub(1))
+    }
+}
+
 /// A system in training: its networks, its optimizers and one step of its algorithm.
 pub trait Objective {
     /// How many minibatches a step takes.
     fn minibatches(&self) -> usize;
+
+    /// The kinds of minibatches, one of which each step has; none where images are drawn uniformly.
+    fn kinds(&self) -> &[Kind] {
+        &[]
+    }
 
     /// One training step.
     ///

@@ -67,7 +67,8 @@ impl Components {
         let total = f64::from(centered.sqr()?.sum_all()?.to_scalar::<f32>()?) / n as f64;
         let rest = ((total - variances.sum()) / (pixels - k) as f64).max(0.0);
         if let Some(&least) = variances.iter().find(|&&variance| variance <= 1e-9 * total || variance <= 0.0) {
-            let (found, expected) = (format!("a component of variance {least:e}"), format!("images that vary in {k} directions"));
+            let (found, expected) =
+                (format!("a component of variance {least:e}"), format!("images that vary in {k} directions"));
             return Err(Error::Unsupported(format!("found {found}, expected {expected}")));
         }
         Ok(Self { mean: to_matrix(&mean)?.row(0).transpose(), directions, variances, rest, total })
@@ -99,4 +100,43 @@ fn to_matrix(x: &Tensor) -> Result<DMatrix<f64>> {
     let (rows, columns) = (x.dim(D::Minus2)?, x.dim(D::Minus1)?);
     let values = x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     Ok(DMatrix::from_row_iterator(rows, columns, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against all eigenvectors of the whole covariance.
+    #[test]
+    fn components_are_the_first_eigenvectors_of_the_covariance() {
+        let (n, pixels, k) = (300, 40, 4);
+        let mut rng = rng::stream(3, Purpose::Report, 1);
+        let values: Vec<f32> = rng::normals(&mut rng, n * pixels);
+        // Deviations fall from pixel to pixel.
+        let scaled = values.iter().enumerate().map(|(i, v)| 1.0 + v * 0.85_f32.powi((i % pixels) as i32));
+        let x = Tensor::from_iter(scaled, &Device::Cpu).unwrap().reshape((n, pixels)).unwrap();
+        let found = Components::fit(&x, k, 7, 1).unwrap();
+
+        let x = to_matrix(&x).unwrap();
+        let mean = x.row_mean();
+        let centered = DMatrix::from_fn(n, pixels, |row, column| x[(row, column)] - mean[column]);
+        let eigen = (centered.transpose() * &centered / n as f64).symmetric_eigen();
+        let mut order: Vec<_> = (0..pixels).collect();
+        order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+        for (i, &at) in order[..k].iter().enumerate() {
+            assert!((found.variances[i] / eigen.eigenvalues[at] - 1.0).abs() < 1e-5);
+            let cosine = found.directions.column(i).dot(&eigen.eigenvectors.column(at));
+            assert!(cosine.abs() > 0.99999, "component {i}: {cosine}");
+        }
+        let rest: f64 = order[k..].iter().map(|&at| eigen.eigenvalues[at]).sum::<f64>() / (pixels - k) as f64;
+        assert!((found.rest / rest - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn images_that_cannot_have_the_components_are_refused() {
+        let few = Tensor::zeros((5, 40), DType::F32, &Device::Cpu).unwrap();
+        assert!(Components::fit(&few, 4, 1, 1).unwrap_err().to_string().contains("found 5 images of 40 pixels"));
+        let alike = Tensor::ones((50, 40), DType::F32, &Device::Cpu).unwrap();
+        assert!(Components::fit(&alike, 4, 1, 1).unwrap_err().to_string().contains("vary in 4 directions"));
+    }
 }

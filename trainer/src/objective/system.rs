@@ -9,12 +9,19 @@ use super::{
     annealed_vae::{AnnealedVae, AnnealedVaeOptions},
     beta_tcvae::{BetaTcvae, BetaTcvaeOptions},
     beta_vae::{BetaVae, BetaVaeOptions},
+    dc_ign::{DcIgn, DcIgnOptions},
     dip_vae::{DipVae, DipVaeIOptions, DipVaeIiOptions, Variant},
     factor_vae::{FactorVae, FactorVaeOptions},
+    linear::{Linear, Rotation},
     regularized::{RegularizedVae, Regularizer},
     vae::VaeOptions,
 };
-use crate::{Result, model::Architecture, nn::Init};
+use crate::{
+    Error, Result,
+    data::Dataset,
+    model::{Architecture, PixelOutput},
+    nn::Init,
+};
 
 /// A system that can be trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -34,6 +41,12 @@ pub enum System {
     DipVaeIi,
     /// Total correlation from a discriminator (Kim & Mnih 2018).
     FactorVae,
+    /// Minibatches in which one factor varies train the latents meant for it (Kulkarni et al. 2015).
+    DcIgn,
+    /// Principal components of the pixels.
+    Pca,
+    /// Independent components of the pixels.
+    Ica,
 }
 
 /// The settings of all systems; a run keeps those of its own.
@@ -68,10 +81,14 @@ pub struct Options {
     #[command(flatten)]
     #[serde(flatten)]
     pub factor_vae: FactorVaeOptions,
+    /// DC-IGN's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub dc_ign: DcIgnOptions,
 }
 
 /// What every system starts from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Setup<'a> {
     /// The networks' layers.
     pub architecture: &'a Architecture,
@@ -79,8 +96,8 @@ pub struct Setup<'a> {
     pub init: Init,
     /// Names every random number.
     pub seed: u64,
-    /// Images in the data set.
-    pub images: usize,
+    /// What it is trained on.
+    pub dataset: &'a dyn Dataset,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -94,6 +111,7 @@ impl System {
     /// The settings in `options` that this system has.
     pub fn settings(self, options: &Options) -> Vec<&dyn Settings> {
         let own: Option<&dyn Settings> = match self {
+            Self::Pca | Self::Ica => return Vec::new(),
             Self::Vae => None,
             Self::BetaVae => Some(&options.beta_vae),
             Self::AnnealedVae => Some(&options.annealed_vae),
@@ -101,8 +119,34 @@ impl System {
             Self::DipVaeI => Some(&options.dip_vae_i),
             Self::DipVaeIi => Some(&options.dip_vae_ii),
             Self::FactorVae => Some(&options.factor_vae),
+            Self::DcIgn => Some(&options.dc_ign),
         };
         [&options.vae as &dyn Settings].into_iter().chain(own).collect()
+    }
+
+    /// Refuses networks and settings that do not go with the system or with each other.
+    pub fn check(self, options: &Options, dataset: &dyn Dataset, architecture: &Architecture) -> Result<()> {
+        match self {
+            Self::Pca | Self::Ica => return Linear::check(architecture),
+            Self::DcIgn => drop(options.dc_ign.groups(dataset, architecture.latents)?),
+            _ => {}
+        }
+        match architecture.output {
+            PixelOutput::Sigmoid => Ok(()),
+            PixelOutput::Linear => {
+                let expected = "networks whose decoder gives logits, for the Bernoulli likelihood";
+                Err(Error::setting("architecture", &architecture.name, expected))
+            }
+        }
+    }
+
+    /// The preset that the system's networks come from where none is named.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Self::DcIgn => "dc-ign",
+            Self::Pca | Self::Ica => "linear",
+            _ => "factor-vae-64",
+        }
     }
 
     /// The system with fresh networks and optimizers.
@@ -112,7 +156,7 @@ impl System {
             Self::Vae => Box::new(BetaVae { beta: 1.0 }),
             Self::BetaVae => Box::new(BetaVae { beta: options.beta_vae.beta }),
             Self::AnnealedVae => Box::new(AnnealedVae(options.annealed_vae.clone())),
-            Self::BetaTcvae => Box::new(BetaTcvae { options: options.beta_tcvae.clone(), images: setup.images }),
+            Self::BetaTcvae => Box::new(BetaTcvae { options: options.beta_tcvae.clone(), images: setup.dataset.len() }),
             Self::DipVaeI => {
                 let DipVaeIOptions { dip_i_lambda_od: lambda_od, dip_i_lambda_d: lambda_d } = options.dip_vae_i;
                 Box::new(DipVae { variant: Variant::I, lambda_od, lambda_d })
@@ -125,6 +169,9 @@ impl System {
                 let Setup { architecture, init, seed, device, .. } = setup;
                 return Ok(Box::new(FactorVae::new(architecture, &options.factor_vae, adam, init, seed, device)?));
             }
+            Self::Pca => return Ok(Box::new(Linear::new(setup, Rotation::Principal)?)),
+            Self::Ica => return Ok(Box::new(Linear::new(setup, Rotation::Independent)?)),
+            Self::DcIgn => return Ok(Box::new(DcIgn::new(setup, &options.dc_ign, adam)?)),
         };
         Ok(Box::new(RegularizedVae::new(setup, adam, regularizer)?))
     }

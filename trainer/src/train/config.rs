@@ -89,6 +89,16 @@ const CHANGEABLE: [&str; 7] =
     ["steps", "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"];
 
 impl TrainConfig {
+    /// The defaults where `objective` is trained.
+    pub fn of_objective(objective: System) -> Self {
+        let config = Self { objective, architecture: objective.architecture().into(), ..Self::default() };
+        match objective {
+            // Fitted at once.
+            System::Pca | System::Ica => Self { steps: 1, batch_size: 10_000, ..config },
+            _ => config,
+        }
+    }
+
     /// The settings as a flat TOML table, without those that only other systems than the objective have.
     pub fn to_table(&self) -> Result<toml::Table> {
         let mut table = self.to_whole_table()?;
@@ -111,7 +121,7 @@ impl TrainConfig {
     pub fn from_table(table: toml::Table) -> Result<Self> {
         let objective = |value: &toml::Value| value.clone().try_into::<System>().ok();
         let objective = table.get("objective").and_then(objective).unwrap_or(Self::default().objective);
-        let known = Self { objective, ..Self::default() }.to_table()?;
+        let mut known = Self::of_objective(objective).to_table()?;
         for (key, value) in &table {
             let Some(default) = known.get(key) else {
                 let mut keys: Vec<_> = known.keys().map(String::as_str).collect();
@@ -131,12 +141,13 @@ impl TrainConfig {
                 return Err(Error::setting(key, value, e.message().rsplit("expected ").next().unwrap_or_default()));
             }
         }
-        table.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
+        known.extend(table);
+        known.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
     }
 
     /// The command line that trains to `steps` with these settings, without what changes nothing in the result.
     pub fn command_line(&self, steps: u64) -> Result<String> {
-        let defaults = Self { objective: self.objective, ..Self::default() }.to_table()?;
+        let defaults = Self::of_objective(self.objective).to_table()?;
         let mut words = format!("unbraid train --steps {steps}");
         if self.objective != Self::default().objective {
             words.push_str(&format!(" --objective {}", self.objective.name()));
@@ -168,7 +179,7 @@ impl TrainConfig {
             let expected = format!("one for {}, the images of {}", dataset.image(), dataset.name());
             return Err(Error::setting("architecture", &self.architecture, &expected));
         }
-        Ok(())
+        self.objective.check(&self.options, &*dataset, &self.architecture()?)
     }
 
     /// [`Self::validate`] but for the data set, whose images need not be those that the networks take.

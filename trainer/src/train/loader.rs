@@ -7,22 +7,24 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    objective::Batch,
+    objective::{Batch, Kind, Objective},
     rng::{self, Purpose},
 };
 
 /// How many minibatches of how many images a step takes, what names the draw, and which share of it is this rank's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Draw {
     /// The run's seed.
     pub seed: u64,
     /// Minibatches a step.
     pub minibatches: usize,
+    /// The kinds that they are of, as [`Objective::kinds`] says.
+    pub kinds: Vec<Kind>,
     /// Images a minibatch, of all ranks together.
     pub batch_size: usize,
     /// The number of this rank.
@@ -32,11 +34,29 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The images of `step`, of all ranks: distinct, uniform over all that are not held out.
+    /// What one process draws for `objective`.
+    pub fn new(objective: &dyn Objective, seed: u64, batch_size: usize) -> Self {
+        let (minibatches, kinds) = (objective.minibatches(), objective.kinds().to_vec());
+        Self { seed, minibatches, kinds, batch_size, rank: 0, world_size: 1 }
+    }
+
+    /// The images of `step`, of all ranks, none of which is held out: distinct and uniform, or minibatches of one kind. Also the
+    /// number of that kind.
     ///
     /// # Errors
     /// The data set is too small for so many distinct images.
-    pub fn indices(&self, dataset: &dyn Dataset, step: u64) -> Result<Vec<usize>> {
+    pub fn indices(&self, dataset: &dyn Dataset, step: u64) -> Result<(Vec<usize>, usize)> {
+        let mut rng = rng::stream(self.seed, Purpose::Batch, step);
+        if self.kinds.is_empty() {
+            return Ok((self.uniform(dataset, &mut rng)?, 0));
+        }
+        let kind = Kind::draw(&self.kinds, &mut rng);
+        let factors = &self.kinds[kind].factors;
+        let indices = (0..self.minibatches).flat_map(|_| varying(dataset, factors, self.batch_size, &mut rng));
+        Ok((indices.collect(), kind))
+    }
+
+    fn uniform(&self, dataset: &dyn Dataset, rng: &mut impl Rng) -> Result<Vec<usize>> {
         let wanted = self.minibatches * self.batch_size;
         // Half of the data keeps the rejection below short.
         if wanted > dataset.len() / 2 {
@@ -44,7 +64,6 @@ impl Draw {
             let expected = format!("at most {most} with {} images in {}", dataset.len(), dataset.name());
             return Err(Error::setting("batch_size", self.batch_size, &expected));
         }
-        let mut rng = rng::stream(self.seed, Purpose::Batch, step);
         let mut seen = HashSet::with_capacity(wanted);
         let mut indices = Vec::with_capacity(wanted);
         while indices.len() < wanted {
@@ -62,12 +81,30 @@ impl Draw {
         self.rank * share..(self.rank + 1) * share
     }
 
-    fn render(&self, dataset: &dyn Dataset, step: u64) -> Result<Vec<f32>> {
+    fn render(&self, dataset: &dyn Dataset, step: u64) -> Result<(Vec<f32>, usize)> {
         let mine = self.mine();
-        let indices = self.indices(dataset, step)?;
+        let (indices, kind) = self.indices(dataset, step)?;
         let indices: Vec<_> =
             indices.chunks(self.batch_size).flat_map(|minibatch| &minibatch[mine.clone()]).copied().collect();
-        Ok(dataset.batch(&indices).into_iter().map(|p| f32::from(p) / 255.0).collect())
+        Ok((dataset.batch(&indices).into_iter().map(|p| f32::from(p) / 255.0).collect(), kind))
+    }
+}
+
+/// `n` images that differ in `factors` alone, uniform over their values, with repetitions.
+fn varying(dataset: &dyn Dataset, factors: &[usize], n: usize, rng: &mut impl Rng) -> Vec<usize> {
+    loop {
+        let mut values = dataset.factor_values(rng.random_range(0..dataset.len()));
+        let mut draw = || {
+            for &factor in factors {
+                values[factor] = rng.random_range(0..dataset.factors()[factor].size);
+            }
+            Some(dataset.index_of(&values)).filter(|&index| !data::is_held_out(index))
+        };
+        // Held-out images are drawn again; of few values all may be held out, and the rest has to be drawn again too.
+        let drawn: Option<Vec<_>> = (0..n).map(|_| (0..64).find_map(|_| draw())).collect();
+        if let Some(drawn) = drawn {
+            return drawn;
+        }
     }
 }
 
@@ -77,7 +114,7 @@ pub struct Loader<'a> {
     draw: Draw,
     device: Device,
     next: u64,
-    pixels: Receiver<Result<Vec<f32>>>,
+    drawn: Receiver<Result<(Vec<f32>, usize)>>,
 }
 
 impl<'a> Loader<'a> {
@@ -92,13 +129,14 @@ impl<'a> Loader<'a> {
     where
         'a: 'scope,
     {
-        let (sender, pixels) = sync_channel(2);
+        let (sender, drawn) = sync_channel(2);
         let next = *steps.start();
+        let drawing = draw.clone();
         scope.spawn(move || {
             // A send fails when the loader is gone.
-            steps.map(|step| draw.render(dataset, step)).try_for_each(|batch| sender.send(batch))
+            steps.map(|step| drawing.render(dataset, step)).try_for_each(|batch| sender.send(batch))
         });
-        Self { dataset, draw, device: device.clone(), next, pixels }
+        Self { dataset, draw, device: device.clone(), next, drawn }
     }
 
     /// The next step's images.
@@ -106,7 +144,8 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// They cannot be drawn, or the range is used up.
     pub fn next_batch(&mut self) -> Result<Batch> {
-        let pixels = self.pixels.recv().map_err(|_| Error::Unsupported("no more batches were asked for".into()))??;
+        let (pixels, kind) =
+            self.drawn.recv().map_err(|_| Error::Unsupported("no more batches were asked for".into()))??;
         let shape = self.dataset.image();
         let all = Tensor::from_vec(
             pixels,
@@ -116,6 +155,6 @@ impl<'a> Loader<'a> {
         let images = all.chunk(self.draw.minibatches, 0)?;
         let step = self.next;
         self.next += 1;
-        Ok(Batch { step, images })
+        Ok(Batch { step, images, kind })
     }
 }

@@ -165,18 +165,13 @@ impl Run {
         let (config, device) = (&self.config, &self.device);
         self.note.iter().for_each(|note| tell(Event::Note(note.clone())));
         let dataset = data::open(&config.dataset)?;
-        let mut objective = start(config, dataset.len(), device)?;
+        let mut objective = start(config, &*dataset, device)?;
         let writes = ranks.rank() == 0;
         let start = self.restore(&mut *objective, ranks, &mut tell)?;
 
         let mut output = writes.then(|| Output::open(self, &*dataset, start)).transpose()?;
-        let draw = Draw {
-            seed: config.seed,
-            minibatches: objective.minibatches(),
-            batch_size: config.batch_size,
-            rank: ranks.rank(),
-            world_size: ranks.world_size(),
-        };
+        let (rank, world_size) = (ranks.rank(), ranks.world_size());
+        let draw = Draw { rank, world_size, ..Draw::new(&*objective, config.seed, config.batch_size) };
         std::thread::scope(|scope| {
             let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, device);
             for step in start + 1..=config.steps {
@@ -295,10 +290,10 @@ impl Output {
     }
 }
 
-/// The system that the settings name, to be trained on `images` images.
-pub fn start(config: &TrainConfig, images: usize, device: &Device) -> Result<Box<dyn Objective>> {
+/// The system that the settings name, to be trained on `dataset`.
+pub fn start(config: &TrainConfig, dataset: &dyn Dataset, device: &Device) -> Result<Box<dyn Objective>> {
     let architecture = config.architecture()?;
-    let setup = Setup { architecture: &architecture, init: config.init, seed: config.seed, images, device };
+    let setup = Setup { architecture: &architecture, init: config.init, seed: config.seed, dataset, device };
     config.objective.start(setup, &config.options)
 }
 

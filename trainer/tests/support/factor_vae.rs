@@ -37,7 +37,7 @@ pub fn images(n: usize, seed: u64) -> Tensor {
 
 /// Two minibatches of `n` images.
 pub fn batch(n: usize, step: u64) -> Batch {
-    Batch { step, images: vec![images(n, 10 + step), images(n, 100 + step)] }
+    Batch { step, images: vec![images(n, 10 + step), images(n, 100 + step)], kind: 0 }
 }
 
 /// Weights and moments as they are now: training changes them in place.

@@ -13,6 +13,7 @@ use std::{
 
 use candle_core::Device;
 use unbraid_trainer::{
+    data::{Dataset, sprites::Sprites},
     export::{self, Extras, ModelConfig},
     model::{Activation, Architecture, ImageShape, Layer, PixelOutput},
     nn::Init,
@@ -183,10 +184,19 @@ pub fn tiny(latents: usize) -> Architecture {
     }
 }
 
-/// `system` with [`tiny`] networks of four latents.
+/// `system` with [`tiny`] networks of five latents.
 pub fn start(system: System, options: &Options) -> Box<dyn Objective> {
-    let architecture = tiny(4);
-    let setup = Setup { architecture: &architecture, init: Init::He, seed: 3, images: 737_280, device: &Device::Cpu };
+    start_on(&Sprites, &tiny(5), system, options)
+}
+
+/// `system` for other data and networks.
+pub fn start_on(
+    dataset: &dyn Dataset,
+    architecture: &Architecture,
+    system: System,
+    options: &Options,
+) -> Box<dyn Objective> {
+    let setup = Setup { architecture, init: Init::He, seed: 3, dataset, device: &Device::Cpu };
     system.start(setup, options).unwrap()
 }
 
