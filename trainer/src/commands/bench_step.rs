@@ -34,7 +34,7 @@ pub struct Args {
     /// What is minimized.
     #[arg(long, value_enum, default_value_t = TrainConfig::default().objective)]
     objective: System,
-    /// The networks: factor-vae-64 (gray) or factor-vae-64-rgb.
+    /// The networks: a preset, or a TOML file of one's own.
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     architecture: String,
     /// Latent dimensions.

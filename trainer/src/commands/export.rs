@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use unbraid_trainer::export::{self, Extras};
+use unbraid_trainer::export;
 
 /// Options of `unbraid export`.
 #[derive(clap::Args)]
@@ -20,8 +20,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let trained = export::model_of_run(&args.run, |warning| eprintln!("passed over a damaged checkpoint: {warning}"))?;
-    let extras = Extras { command: Some(trained.command), ..Extras::default() };
-    export::write(&args.output, &trained.config, &trained.weights, &extras, args.force)?;
+    export::write(&args.output, &trained.config, &trained.weights, &trained.extras, args.force)?;
     say!("{}: step {}", args.output.display(), trained.config.steps);
     #[cfg(feature = "onnx")]
     {

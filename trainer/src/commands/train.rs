@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
 use unbraid_trainer::{
     Error,
+    model::architecture_file,
     parallel::Launch,
     profile,
     train::{
@@ -47,7 +48,7 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
             let mut table = match &args.config {
                 Some(path) => {
                     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-                    settings_file(&text).with_context(|| path.display().to_string())?
+                    settings_file(&text, path).with_context(|| path.display().to_string())?
                 }
                 None => toml::Table::new(),
             };
@@ -105,9 +106,15 @@ pub(super) fn train_with_bar(run: &Run) -> Result<u64> {
     Ok(steps)
 }
 
-/// The settings in a TOML file, checked before others join them, so that what is wrong is told of the file.
-fn settings_file(text: &str) -> Result<toml::Table> {
-    let table = text.parse::<toml::Table>()?;
+/// The settings in a TOML file, checked before others join them, so that what is wrong is told of the file. The path of an
+/// architecture file counts from the folder of this one.
+fn settings_file(text: &str, path: &Path) -> Result<toml::Table> {
+    let mut table = text.parse::<toml::Table>()?;
+    if let Some(toml::Value::String(architecture)) = table.get_mut("architecture")
+        && architecture_file::is_file(architecture)
+    {
+        *architecture = path.with_file_name(&architecture).to_string_lossy().into_owned();
+    }
     TrainConfig::from_table(table.clone())?.validate()?;
     Ok(table)
 }

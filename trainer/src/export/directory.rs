@@ -14,6 +14,7 @@ use super::card::model_card;
 use super::config::ModelConfig;
 use super::weights::{Header, Mismatch, Values, check_finite, check_headers, values};
 use super::{onnx, weights};
+use crate::model::architecture_file::ARCHITECTURE_FILE;
 use crate::train::files::{UNFINISHED, make_folder, parent, sync_folder, write_atomic};
 use crate::{Error, Result};
 
@@ -224,5 +225,6 @@ fn check_replaceable(dir: &Path, force: bool) -> Result<()> {
 
 fn is_written_by_export(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    [CONFIG, CARD].contains(&name) || matches!(extension, Some("safetensors" | "onnx" | "png" | "gif" | "json"))
+    [CONFIG, CARD, ARCHITECTURE_FILE].contains(&name)
+        || matches!(extension, Some("safetensors" | "onnx" | "png" | "gif" | "json"))
 }

@@ -1,12 +1,13 @@
 //! From a run's newest checkpoint to what a model directory is made of.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::Tensor;
 
-use super::ModelConfig;
+use super::{Extras, ModelConfig};
 use crate::{
     Error, Result,
+    model::architecture_file::{self, ARCHITECTURE_FILE},
     train::{checkpoint, run::read_config},
 };
 
@@ -17,8 +18,8 @@ pub struct Trained {
     pub config: ModelConfig,
     /// The weights of encoder and decoder by name.
     pub weights: BTreeMap<String, Tensor>,
-    /// The command line that trains it.
-    pub command: String,
+    /// The command line that trains it, and the architecture file that this line names, if it does.
+    pub extras: Extras,
 }
 
 /// The model in the newest whole checkpoint of the run in folder `run`; `warn` hears of damaged ones.
@@ -38,8 +39,14 @@ pub fn model_of_run(run: &Path, warn: impl FnMut(&Error)) -> Result<Trained> {
         dataset: training.dataset.clone(),
         steps: checkpoint.step,
         seed: training.seed,
-        training: serde_json::to_value(&training).map_err(|e| Error::Unsupported(format!("settings as JSON: {e}")))?,
+        training: serde_json::to_value(training.portable())
+            .map_err(|e| Error::Unsupported(format!("settings as JSON: {e}")))?,
         factors: Vec::new(),
     };
-    Ok(Trained { command: training.command_line(checkpoint.step)?, config, weights })
+    let mut extras = Extras { command: Some(training.command_line(checkpoint.step)?), ..Extras::default() };
+    if architecture_file::is_file(&training.architecture) {
+        let text = fs::read(&training.architecture).map_err(Error::io(&training.architecture))?;
+        extras.files.insert(ARCHITECTURE_FILE.into(), text);
+    }
+    Ok(Trained { config, weights, extras })
 }

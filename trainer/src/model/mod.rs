@@ -1,6 +1,7 @@
 //! A trained encoder and decoder, whatever their arithmetic: f32 directories and int8 files behind one trait.
 
 mod architecture;
+pub mod architecture_file;
 mod f32;
 mod int8;
 mod layer;

@@ -2,7 +2,7 @@
 
 use super::{
     Activation::{self, Identity, Relu, Tanh},
-    Architecture, ImageShape, Layer, PixelOutput,
+    Architecture, ImageShape, Layer, PixelOutput, architecture_file,
 };
 use crate::{Error, Result};
 
@@ -59,20 +59,35 @@ pub const PRESETS: [Preset; 6] = [
 ];
 
 impl Architecture {
+    /// The networks that a setting names, a preset or a TOML file ([`architecture_file`]), with `latents` latent dimensions.
+    ///
+    /// # Errors
+    /// There is no such preset, or the file is none; or `latents` is not in 1..=128.
+    pub fn open(setting: &str, latents: usize) -> Result<Self> {
+        if !architecture_file::is_file(setting) {
+            return Self::preset(setting, latents);
+        }
+        check_latents(latents)?;
+        architecture_file::read(setting.as_ref(), latents)
+    }
+
     /// The preset `name` with `latents` latent dimensions.
     ///
     /// # Errors
     /// The name is not in [`PRESETS`], or `latents` is not in 1..=128.
     pub fn preset(name: &str, latents: usize) -> Result<Self> {
-        if !(1..=128).contains(&latents) {
-            return Err(Error::setting("latents", latents, "1 to 128"));
-        }
+        check_latents(latents)?;
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
-            return Err(Error::setting("architecture", name, &PRESETS.map(|preset| preset.name).join(", ")));
+            let names = PRESETS.map(|preset| preset.name).join(", ");
+            return Err(Error::setting("architecture", name, &format!("{names} or a file that ends in .toml")));
         };
         let Networks { image, encoder, decoder, output } = (preset.networks)(latents);
         Ok(Self { name: name.into(), image, latents, encoder, decoder, output })
     }
+}
+
+fn check_latents(latents: usize) -> Result<()> {
+    if (1..=128).contains(&latents) { Ok(()) } else { Err(Error::setting("latents", latents, "1 to 128")) }
 }
 
 /// Kim & Mnih 2018 (arXiv 1802.05983), appendix A: the same layers for sprites and for 3D data, but for `hidden`.

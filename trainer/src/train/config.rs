@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result, data,
-    model::Architecture,
+    model::{
+        Architecture,
+        architecture_file::{self, ARCHITECTURE_FILE},
+    },
     nn::{AdamOptions, Init},
     objective::{Options, Settings, System},
 };
@@ -20,7 +23,7 @@ pub struct TrainConfig {
     /// The data: sprites.
     #[arg(long, default_value_t = TrainConfig::default().dataset)]
     pub dataset: String,
-    /// The networks: factor-vae-64, factor-vae-64-rgb, burgess-64, beta-vae-mlp or dc-ign.
+    /// The networks: factor-vae-64, factor-vae-64-rgb, burgess-64, beta-vae-mlp, dc-ign, or a TOML file of one's own.
     #[arg(long, default_value_t = TrainConfig::default().architecture)]
     pub architecture: String,
     /// Latent dimensions.
@@ -145,6 +148,13 @@ impl TrainConfig {
         known.try_into().map_err(|e: toml::de::Error| Error::Unsupported(format!("settings: {}", e.message())))
     }
 
+    /// The same for another place: an architecture file by the name that runs and models keep it under, beside them.
+    pub fn portable(&self) -> Self {
+        let file = architecture_file::is_file(&self.architecture);
+        let architecture = if file { ARCHITECTURE_FILE.into() } else { self.architecture.clone() };
+        Self { architecture, ..self.clone() }
+    }
+
     /// The command line that trains to `steps` with these settings, without what changes nothing in the result.
     pub fn command_line(&self, steps: u64) -> Result<String> {
         let defaults = Self::of_objective(self.objective).to_table()?;
@@ -152,7 +162,7 @@ impl TrainConfig {
         if self.objective != Self::default().objective {
             words.push_str(&format!(" --objective {}", self.objective.name()));
         }
-        for (key, value) in self.to_table()? {
+        for (key, value) in self.portable().to_table()? {
             if defaults.get(&key) != Some(&value) && !Self::changeable(&key) {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 words.push_str(&format!(" --{} {value}", key.replace('_', "-")));
@@ -168,7 +178,7 @@ impl TrainConfig {
 
     /// The networks, checked.
     pub fn architecture(&self) -> Result<Architecture> {
-        Architecture::preset(&self.architecture, self.latents)
+        Architecture::open(&self.architecture, self.latents)
     }
 
     /// Refuses values that make no sense, by name.

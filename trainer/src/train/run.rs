@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RUN/config.toml      the settings, resolved
+//! RUN/architecture.toml the networks, if they are no preset
 //! RUN/metrics.jsonl    one line every log_every steps
 //! RUN/events.out.*     the same for TensorBoard
 //! RUN/samples/         sheets of inputs, reconstructions and traversals
@@ -29,7 +30,8 @@ use super::{
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    export::{self, Extras},
+    export,
+    model::architecture_file::{self, ARCHITECTURE_FILE},
     objective::{Company, Objective, Setup, Terms},
     parallel::{self, Communicator, Launch},
     profile,
@@ -69,7 +71,7 @@ impl Run {
     ///
     /// # Errors
     /// The settings make no sense, or the folder holds something.
-    pub fn create(folder: &Path, config: TrainConfig, launch: Launch) -> Result<Self> {
+    pub fn create(folder: &Path, mut config: TrainConfig, launch: Launch) -> Result<Self> {
         config.validate()?;
         check_share(&config, &launch)?;
         let (device, note) = device::open_rank(&config.device, &launch)?;
@@ -89,6 +91,11 @@ impl Run {
         }
         make_folder(folder)?;
         let lock = Some(lock(folder)?);
+        if architecture_file::is_file(&config.architecture) {
+            let text = fs::read(&config.architecture).map_err(Error::io(&config.architecture))?;
+            write_atomic(&folder.join(ARCHITECTURE_FILE), &text)?;
+            config.architecture = kept_architecture(folder);
+        }
         let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
@@ -138,7 +145,7 @@ impl Run {
     }
 
     fn write_config(&self) -> Result<()> {
-        let text = to_toml(&self.config.to_table()?)?;
+        let text = to_toml(&self.config.portable().to_table()?)?;
         write_atomic(&self.folder.join("config.toml"), text.as_bytes())
     }
 
@@ -153,6 +160,9 @@ impl Run {
         // Each rank has a device and threads of its own; the rest has to be the same.
         let mut settings = self.config.to_table()?;
         settings.retain(|key, _| key != "device" && key != "threads");
+        let networks = toml::Value::try_from(self.config.architecture()?);
+        settings
+            .insert("architecture".into(), networks.map_err(|e| Error::Unsupported(format!("networks as TOML: {e}")))?);
         let settings = to_toml(&settings)?;
         let ranks = parallel::connect(&self.launch, &self.device, settings.as_bytes(), lost)?;
         let steps = self.train_with(&*ranks, tell)?;
@@ -199,8 +209,7 @@ impl Run {
             return Ok(config.steps);
         }
         let trained = export::model_of_run(&self.folder, |_| {})?;
-        let extras = Extras { command: Some(trained.command), ..Extras::default() };
-        export::write(&model, &trained.config, &trained.weights, &extras, true)?;
+        export::write(&model, &trained.config, &trained.weights, &trained.extras, true)?;
         Ok(trained.config.steps)
     }
 
@@ -297,6 +306,11 @@ pub fn start(config: &TrainConfig, dataset: &dyn Dataset, device: &Device) -> Re
     config.objective.start(setup, &config.options)
 }
 
+/// The setting that names the architecture file which a run keeps.
+fn kept_architecture(folder: &Path) -> String {
+    folder.join(ARCHITECTURE_FILE).to_string_lossy().into_owned()
+}
+
 /// The settings of the run in `folder`.
 ///
 /// # Errors
@@ -319,7 +333,10 @@ pub fn read_config(folder: &Path) -> Result<TrainConfig> {
         expected: "the settings of a run, as `unbraid train` writes them".into(),
     };
     let table = text.parse::<toml::Table>().map_err(|e| malformed(e.to_string()))?;
-    let config = TrainConfig::from_table(table).map_err(|e| malformed(e.to_string()))?;
+    let mut config = TrainConfig::from_table(table).map_err(|e| malformed(e.to_string()))?;
+    if architecture_file::is_file(&config.architecture) {
+        config.architecture = kept_architecture(folder);
+    }
     config.validate().map_err(|e| malformed(e.to_string()))?;
     Ok(config)
 }

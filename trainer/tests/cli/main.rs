@@ -1,5 +1,6 @@
 //! The command line where it is given what it cannot use, and what it makes where it can.
 
+mod architectures;
 mod directories;
 mod exports;
 #[cfg(unix)]
