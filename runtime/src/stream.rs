@@ -164,6 +164,8 @@ impl<'a> Stream<'a> {
         let shape = layer.input();
         let rows = Rows { bytes: input, row_bytes: shape.row_len(), height: shape.height };
         kernels::run_row(&layer, element == plan::LATENT_BYTES, y, rows, scratch, output);
+        // Here and not behind the kernels' calls: what a layer keeps for it would deepen their stack.
+        kernels::look_up_row(&layer, output);
 
         self.count_row(index + 1);
         let next = if y + 1 == layer.output().height { ALL_MADE } else { narrow(layer.rows_needed(y + 1)) };

@@ -154,9 +154,10 @@ impl Network {
     fn table(&self) -> String {
         let mut table = Table::new([">layer", "kind", "input", "output", "kernel", "stride", ">MACs", ">weight bytes"]);
         for layer in &self.layers {
+            let table_too = if layer.activation_table { " + table" } else { "" };
             table.row([
                 &layer.layer,
-                &layer.kind,
+                &format_args!("{}{table_too}", layer.kind),
                 &times(&layer.input),
                 &times(&layer.output),
                 &times(&layer.kernel),

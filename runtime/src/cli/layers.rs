@@ -18,6 +18,8 @@ pub struct Description {
     pub stride: [usize; 2],
     /// (above, left)
     pub padding: [usize; 2],
+    /// Whether activations go through a table.
+    pub activation_table: bool,
     pub macs: u64,
     pub weight_bytes: usize,
     /// With biases, multipliers and table.
@@ -34,6 +36,7 @@ impl Description {
             kernel: layer.kernel().into(),
             stride: layer.stride().into(),
             padding: layer.padding().into(),
+            activation_table: layer.has_activation_table(),
             macs: layer.macs(),
             weight_bytes: layer.weight_bytes(),
             parameter_bytes: layer.parameter_bytes(),

@@ -33,6 +33,7 @@ pub(crate) use words::{MISALIGNMENT, rings_mut};
 use self::compact as linear;
 #[cfg(kernel = "helium")]
 use self::helium as linear;
+use crate::format::ACTIVATIONS;
 use crate::layer::{Layer, LayerKind};
 
 /// The input of a layer: a ring buffer of whole rows, `(W, C)` each. Row y lies in slot y mod slots.
@@ -56,7 +57,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Computes row `y` of a layer's output. `latents`: the input is int16.
+/// Computes row `y` of a layer's output, before its table. `latents`: the input is int16.
 pub(crate) fn run_row(
     layer: &Layer<'_>,
     latents: bool,
@@ -72,7 +73,17 @@ pub(crate) fn run_row(
         LayerKind::UpsampleNearest => resample::upsample_nearest_row(layer, y, input, output),
         LayerKind::MaxPool => resample::max_pool_row(layer, y, input, output),
     }
-    if layer.has_activation_table() {
-        requantize::look_up_all(layer.table, output);
+}
+
+/// Replaces each activation of a row by its entry in the layer's table, if it has one.
+#[inline(never)]
+pub(crate) fn look_up_row(layer: &Layer<'_>, activations: &mut [u8]) {
+    if !layer.has_activation_table() {
+        return;
+    }
+    let Some(table) = layer.table.first_chunk::<ACTIVATIONS>() else { return };
+    for activation in activations {
+        // y + 128 in two's complement is y with its top bit flipped.
+        *activation = table[usize::from(*activation ^ 0x80)];
     }
 }

@@ -4,7 +4,7 @@
 use super::product::Block;
 #[cfg(not(kernel = "compact"))]
 use crate::format::FLAG_NEGATIVE_MULTIPLIERS;
-use crate::format::{ACTIVATIONS, output};
+use crate::format::output;
 use crate::layer::Layer;
 use crate::plan::WORD_BYTES;
 
@@ -76,16 +76,6 @@ fn half_table(layer: &Layer<'_>) -> i32 {
 #[inline]
 fn look_up(table: &[u8], index: i32) -> u8 {
     table.get(index.max(0) as usize).or(table.last()).copied().unwrap_or(0)
-}
-
-/// Replaces each activation by its entry in a table, which has one for each int8.
-#[inline(never)]
-pub(super) fn look_up_all(table: &[u8], activations: &mut [u8]) {
-    let Some(table) = table.first_chunk::<ACTIVATIONS>() else { return };
-    for activation in activations {
-        // y + 128 in two's complement is y with its top bit flipped.
-        *activation = table[usize::from(*activation ^ 0x80)];
-    }
 }
 
 /// Writes the outputs of a column's sums, which belong to channels (or features) `first..`.

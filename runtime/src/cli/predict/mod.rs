@@ -199,6 +199,7 @@ mod tests {
             kernel: [10, 10],
             stride: [1, 1],
             padding: [0, 0],
+            activation_table: false,
             macs: 5000,
             weight_bytes: 100,
             parameter_bytes: 108,
