@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use unbraid_trainer::{
     data::{self, Dataset},
     export::{self, INT8, golden},
-    metrics::{Options, Protocol, evaluate},
+    metrics::{Metric, Options, Protocol, evaluate},
     model::{self, Autoencoder, F32Model, Int8Model, Model},
     quantize::report::compare,
     viz::samples,
@@ -96,11 +96,12 @@ fn turning_a_factor_turns_that_factor() {
 fn scores_about_what_its_card_says() {
     let path = directory().join("evaluation.int8.json");
     let recorded: unbraid_trainer::metrics::Evaluation = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let recorded = recorded.factor_vae.iter().find(|score| score.protocol == "paper").unwrap().score;
+    let recorded = recorded.score("factor-vae", "paper").unwrap().value;
     // A tenth of the paper's votes.
     let protocol = Protocol { train_votes: 80, scale_samples: 1000, ..Protocol::PAPER };
-    let options = Options { samples: 500, pairs: 2, protocols: vec![protocol], seed: 1 };
-    let found = evaluate(&int8(), &*sprites(), &options, &|_, _| {}).unwrap().factor_vae[0].score;
+    let (metrics, protocols) = (vec![Metric::FactorVae], vec![protocol]);
+    let options = Options { samples: 500, pairs: 2, metrics, protocols, seed: 1, ..Options::default() };
+    let found = evaluate(&int8(), &*sprites(), &options, &|_, _| {}).unwrap().scores[0].value;
     assert!((found - recorded).abs() < 0.12, "found {found}, recorded {recorded}");
 }
 

@@ -7,7 +7,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
-use unbraid_trainer::{Error, export, metrics::Evaluation, quantize::report::Report, train::config::TrainConfig};
+use unbraid_trainer::{
+    Error, export,
+    metrics::{Evaluation, Score},
+    quantize::report::Report,
+    train::config::TrainConfig,
+};
 
 /// Options of `unbraid card`.
 ///
@@ -50,19 +55,20 @@ fn scores(f32: Option<&Evaluation>, int8: Option<&Evaluation>, cost: Option<&Rep
             format!("| {what} | {} | {} |", cell(f32), cell(int8))
         };
         lines.push("| | f32 | int8 |\n|---|---:|---:|".into());
-        for score in &any.factor_vae {
-            let votes = score.train_votes + score.eval_votes;
-            let what =
-                format!("FactorVAE score, {} protocol ({votes} votes of {})", score.protocol, score.images_per_vote);
-            lines.push(row(what, &|e| {
-                e.factor_vae.iter().find(|s| s.protocol == score.protocol).map(|s| format!("{:.3}", s.score))
+        for Score { metric, protocol, .. } in &any.scores {
+            lines.push(row(format!("{metric}, {protocol} protocol"), &|e| {
+                e.score(metric, protocol).map(Score::value_and_interval)
             }));
         }
-        lines.push(row("reconstruction loss, nats".into(), &|e| Some(format!("{:.1}", e.statistics.reconstruction))));
+        lines.push(row("reconstruction loss, nats".into(), &|e| {
+            e.statistics.reconstruction.map(|nats| format!("{nats:.1}"))
+        }));
         lines.push(row("KL, nats".into(), &|e| Some(format!("{:.1}", e.statistics.total_kl()))));
         lines.push(row("active latents".into(), &|e| Some(e.statistics.active.len().to_string())));
-        lines
-            .push(format!("\nOver {} images of {}, seed {}.", any.statistics.images, any.dataset, any.statistics.seed));
+        lines.push(format!(
+            "\nOver {} images of {}, seed {}; scores with 95 % bootstrap intervals.",
+            any.statistics.images, any.dataset, any.statistics.seed
+        ));
     }
     if let Some(cost) = cost {
         lines.push(format!(

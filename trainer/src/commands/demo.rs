@@ -12,7 +12,7 @@ use unbraid_trainer::{
     Error, data,
     data::Dataset,
     export::INT8,
-    metrics::{Evaluation, Options, Protocol},
+    metrics::{Evaluation, Metric, Options, Protocol, Score},
     model::{self, Autoencoder, Factor, Int8Model, Model},
     parallel::Launch,
     quantize::{self, report::Report},
@@ -73,7 +73,8 @@ pub fn run(args: Args) -> Result<()> {
     say!("{cost}");
 
     say!("3. score f32, and int8 on the device's runtime");
-    let options = Options { samples: 2000, protocols: vec![Protocol::PAPER], ..Options::default() };
+    let (metrics, protocols) = (vec![Metric::FactorVae], vec![Protocol::PAPER]);
+    let options = Options { samples: 2000, metrics, protocols, ..Options::default() };
     let scores = [evaluate_with_bar(&f32, &*dataset, &options)?, evaluate_with_bar(&int8, &*dataset, &options)?];
 
     say!("4. turn factors, fresh model and shipped model, both int8");
@@ -183,15 +184,13 @@ impl std::fmt::Display for Times {
 
 fn summary(steps: &u64, step: Duration, cost: &Report, scores: &[Evaluation; 2], latency: &Latency) -> Result<String> {
     let mut text = String::new();
-    let score = |e: &Evaluation| e.factor_vae.first().map_or_else(|| "-".into(), |s| format!("{:.3}", s.score));
+    let reconstruction =
+        |e: &Evaluation| e.statistics.reconstruction.map_or_else(|| "-".into(), |nats| format!("{nats:.1}"));
+    let score = |e: &Evaluation| e.scores.first().map_or_else(|| "-".into(), Score::value_and_interval);
     writeln!(text, "| | f32 | int8 |\n|---|---|---|")?;
     let [f32, int8] = scores;
     let both = |what: &str, a: String, b: String| format!("| {what} | {a} | {b} |\n");
-    text += &both(
-        "reconstruction, nats",
-        format!("{:.1}", f32.statistics.reconstruction),
-        format!("{:.1}", int8.statistics.reconstruction),
-    );
+    text += &both("reconstruction, nats", reconstruction(f32), reconstruction(int8));
     text +=
         &both("KL, nats", format!("{:.1}", f32.statistics.total_kl()), format!("{:.1}", int8.statistics.total_kl()));
     text += &both("active latents", f32.statistics.active.len().to_string(), int8.statistics.active.len().to_string());

@@ -6,7 +6,7 @@ use anyhow::Result;
 use unbraid::writer::{FactorSpec, with_factors};
 use unbraid_trainer::{
     Error, export,
-    metrics::{Options, Protocol, apply_names},
+    metrics::{Metric, Options, Protocol, apply_names},
     model::{self, Factor, Int8Model, Model},
     train::files::write_atomic,
 };
@@ -46,8 +46,9 @@ pub fn run(args: Args) -> Result<()> {
     apply_names(&mut (0..model.autoencoder().latents()).map(anything).collect(), &args.names)?;
     let int8 = int8_of(&model, &args.model)?;
 
-    let protocols = vec![Protocol::PAPER];
-    let options = Options { seed: args.seed, samples: args.samples, protocols, ..Options::default() };
+    let (metrics, protocols) = (vec![Metric::FactorVae], vec![Protocol::PAPER]);
+    let options =
+        Options { seed: args.seed, samples: args.samples, metrics, protocols, resamples: 0, ..Options::default() };
     let evaluation = evaluate_with_bar(model.autoencoder(), &*dataset, &options)?;
     let mut factors = evaluation.factors;
     apply_names(&mut factors, &args.names)?;

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use unbraid_trainer::{
     data::{self, Dataset},
-    metrics::{self, Evaluation, Options},
+    metrics::{self, Evaluation, Measurement, Options},
     model::{Autoencoder, Model},
 };
 
@@ -40,13 +40,18 @@ fn dataset_of(model: &Model, name: Option<&str>) -> Result<Box<dyn Dataset>> {
 
 /// [`metrics::evaluate`] behind a progress bar.
 fn evaluate_with_bar(model: &dyn Autoencoder, dataset: &dyn Dataset, options: &Options) -> Result<Evaluation> {
+    Ok(measure_with_bar(model, dataset, options)?.evaluation)
+}
+
+/// [`metrics::measure`] behind a progress bar.
+fn measure_with_bar(model: &dyn Autoencoder, dataset: &dyn Dataset, options: &Options) -> Result<Measurement> {
     let bar = progress_bar(0, "{bar:30} {pos}/{len} images, ETA {eta}");
-    let evaluation = metrics::evaluate(model, dataset, options, &|done, total| {
+    let measurement = metrics::measure(model, dataset, options, &|done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    Ok(evaluation)
+    Ok(measurement)
 }
 
 /// A bar of `length` steps that looks as `template` says.

@@ -29,8 +29,8 @@ pub struct LatentStatistics {
     ///
     /// Computed from the decoder's bytes p/255, held in [0.5/255, 1 - 0.5/255], for f32 and int8 models alike, so that
     /// the two compare. A perfect reconstruction so costs 0.002 nats a pixel (8 for 64x64x1) where the training loss,
-    /// made from logits, nears 0.
-    pub reconstruction: f64,
+    /// made from logits, nears 0. None for a baseline, whose decoder is not measured.
+    pub reconstruction: Option<f64>,
     /// KL of each latent's posterior to the prior, nats, averaged over images.
     pub kl: Vec<f32>,
     /// Average of each latent's posterior mean.
@@ -51,20 +51,13 @@ impl LatentStatistics {
         self.kl.iter().map(|&kl| f64::from(kl)).sum()
     }
 
-    /// The evidence lower bound, nats, averaged over images.
-    pub fn elbo(&self) -> f64 {
-        -self.reconstruction - self.total_kl()
+    /// The evidence lower bound, nats, averaged over images; none without reconstruction.
+    pub fn elbo(&self) -> Option<f64> {
+        Some(-self.reconstruction? - self.total_kl())
     }
 
-    /// Measures over the images `indices`, all in `codes`; `decoded` hears how many were decoded.
-    pub(super) fn measure(
-        model: &dyn Autoencoder,
-        dataset: &dyn Dataset,
-        codes: &Codes,
-        indices: &[usize],
-        seed: u64,
-        decoded: &dyn Fn(u64),
-    ) -> Result<Self> {
+    /// Measures over the images `indices`, all in `codes`.
+    pub(super) fn measure(codes: &Codes, indices: &[usize], seed: u64, reconstruction: Option<f64>) -> Self {
         let (mean, variance) = codes.moments(indices);
         let kl: Vec<f32> = codes.kl(indices).iter().map(|&kl| kl as f32).collect();
         let percentiles = |latent: usize| {
@@ -73,23 +66,23 @@ impl LatentStatistics {
             let at = |share: f64| means[((means.len() - 1) as f64 * share).round() as usize];
             (at(0.01), at(0.99))
         };
-        let (low, high) = (0..model.latents()).map(percentiles).unzip();
-        Ok(Self {
+        let (low, high) = (0..codes.latents()).map(percentiles).unzip();
+        Self {
             images: indices.len(),
             seed,
-            reconstruction: reconstruction(model, dataset, codes, indices, seed, decoded)?,
+            reconstruction,
             active: (0..kl.len()).filter(|&latent| kl[latent] >= ACTIVE_KL).collect(),
             kl,
             mean: mean.iter().map(|&mean| mean as f32).collect(),
             std: variance.iter().map(|variance| variance.sqrt() as f32).collect(),
             low,
             high,
-        })
+        }
     }
 }
 
-/// -log p(x|z) with z drawn from q(z|x), averaged over images.
-fn reconstruction(
+/// [`LatentStatistics::reconstruction`] over the images `indices`, all in `codes`; `decoded` hears how many were decoded.
+pub(super) fn reconstruction(
     model: &dyn Autoencoder,
     dataset: &dyn Dataset,
     codes: &Codes,
@@ -163,13 +156,17 @@ mod tests {
         let all: Vec<usize> = (0..1920).collect();
         let grid = Grid::new();
         let codes = Codes::encode(&model, &grid, all.clone(), &|_, _| {}).unwrap();
-        let measure = |seed| LatentStatistics::measure(&model, &grid, &codes, &all, seed, &|_| {}).unwrap();
+        let measure = |seed| {
+            let reconstruction = reconstruction(&model, &grid, &codes, &all, seed, &|_| {}).unwrap();
+            LatentStatistics::measure(&codes, &all, seed, Some(reconstruction))
+        };
         let statistics = measure(1);
         assert_eq!(statistics.active, [0, 2]);
         assert!(statistics.mean[0].abs() < 1e-6 && (statistics.std[0] - 2f32.sqrt()).abs() < 1e-3);
         assert_eq!((statistics.low[0], statistics.high[0], statistics.high[2]), (-2.0, 2.0, 0.7));
         assert_eq!((statistics.kl[1], statistics.std[1]), (0.0, 0.0));
-        assert!((statistics.elbo() + statistics.reconstruction + statistics.total_kl()).abs() < 1e-9);
+        let bound = -statistics.reconstruction.unwrap() - statistics.total_kl();
+        assert_eq!(statistics.elbo(), Some(bound));
         assert_eq!(statistics, measure(1));
         assert_ne!(statistics.reconstruction, measure(2).reconstruction);
     }

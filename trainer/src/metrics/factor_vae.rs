@@ -9,11 +9,11 @@
 //! ```
 //!
 //! Published scores follow different protocols, and the same weights score up to 0.06 apart under two of them; a
-//! score without its protocol says nothing, so each result carries its own.
+//! score without its protocol says nothing, so each result carries its own. The interval resamples votes, those that
+//! train the classifier and those that it is scored on; scale and pruning stay.
 
 use rand::RngExt;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::codes::{Codes, Progress, check, draw_indices, position};
 use crate::{
@@ -167,7 +167,7 @@ impl Draws {
     }
 
     /// The score of a representation; `codes` has all of [`Self::images`].
-    pub fn score(&self, protocol: &Protocol, dataset: &dyn Dataset, seed: u64, codes: &Codes) -> FactorVaeScore {
+    pub fn score(&self, protocol: &Protocol, dataset: &dyn Dataset, codes: &Codes) -> FactorVaeScore {
         let (_, scale) = codes.moments(&self.scale);
         let kl = codes.kl(&self.scale);
         let carries = |latent: usize| match protocol.prune {
@@ -178,32 +178,22 @@ impl Draws {
         // NaN fails the comparison and is pruned.
         let active: Vec<usize> = (0..scale.len()).filter(|&latent| scale[latent] > 0.0 && carries(latent)).collect();
 
-        let tally = |ballots: &[Ballot]| {
-            let mut table = vec![vec![0; dataset.factors().len()]; scale.len()];
-            if !active.is_empty() {
-                let cast = |ballot: &Ballot| (ballot.latent(codes, &scale, &active), ballot.factor);
-                for (latent, factor) in ballots.par_iter().map(cast).collect::<Vec<_>>() {
-                    table[latent][factor] += 1;
-                }
-            }
-            table
+        let cast = |ballots: &[Ballot]| {
+            let vote = |ballot: &Ballot| (ballot.latent(codes, &scale, &active), ballot.factor);
+            if active.is_empty() { Vec::new() } else { ballots.par_iter().map(vote).collect() }
         };
-        let train = tally(&self.train);
-        let classifier: Vec<usize> = train.iter().map(|votes| majority(votes)).collect();
-        let train_score = accuracy(&train, &classifier);
-        let score = if self.eval.is_empty() { train_score } else { accuracy(&tally(&self.eval), &classifier) };
-        FactorVaeScore {
-            protocol: protocol.name.into(),
-            score,
-            train_score,
-            images_per_vote: protocol.images_per_vote,
-            train_votes: protocol.train_votes,
-            eval_votes: protocol.eval_votes,
-            seed,
-            active,
-            votes: train,
-        }
+        let (latents, factors) = (scale.len(), dataset.factors().len());
+        FactorVaeScore::count(*protocol, active.clone(), latents, factors, cast(&self.train), cast(&self.eval))
     }
+}
+
+/// How many of `votes` pair each latent with each factor, `(latents, factors)`; vote i counts `weight(i)` times.
+fn tally(votes: &[Vote], latents: usize, factors: usize, weight: impl Fn(usize) -> u64) -> Vec<Vec<u64>> {
+    let mut table = vec![vec![0; factors]; latents];
+    for (i, &(latent, factor)) in votes.iter().enumerate() {
+        table[latent][factor] += weight(i);
+    }
+    table
 }
 
 /// The factor with the most votes; the first of equals.
@@ -218,29 +208,58 @@ fn accuracy(table: &[Vec<u64>], classifier: &[usize]) -> f64 {
     if total == 0 { 0.0 } else { right as f64 / total as f64 }
 }
 
+/// The latent that varied least, and the factor that was fixed.
+type Vote = (usize, usize);
+
 /// A FactorVAE score and what it was made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FactorVaeScore {
-    /// [`Protocol::name`].
-    pub protocol: String,
+    /// Whose numbers were used.
+    pub protocol: Protocol,
     /// Accuracy on the evaluation votes, 0 to 1; on the training votes where the protocol has no others; 0 without
     /// active latents.
     pub score: f64,
     /// Accuracy on the training votes, 0 to 1.
     pub train_score: f64,
-    /// L.
-    pub images_per_vote: usize,
-    /// Votes that trained the classifier.
-    pub train_votes: usize,
-    /// Votes that it was scored on; 0: the training votes.
-    pub eval_votes: usize,
-    /// The seed of all draws.
-    pub seed: u64,
     /// The latents that were not pruned, ascending.
     pub active: Vec<usize>,
     /// Training votes, `(latents, factors)`.
     pub votes: Vec<Vec<u64>>,
+    train: Vec<Vote>,
+    eval: Vec<Vote>,
+}
+
+impl FactorVaeScore {
+    fn count(
+        protocol: Protocol,
+        active: Vec<usize>,
+        latents: usize,
+        factors: usize,
+        train: Vec<Vote>,
+        eval: Vec<Vote>,
+    ) -> Self {
+        let votes = tally(&train, latents, factors, |_| 1);
+        let classifier: Vec<usize> = votes.iter().map(|votes| majority(votes)).collect();
+        let train_score = accuracy(&votes, &classifier);
+        let score =
+            if eval.is_empty() { train_score } else { accuracy(&tally(&eval, latents, factors, |_| 1), &classifier) };
+        Self { protocol, score, train_score, active, votes, train, eval }
+    }
+
+    /// How many training and evaluation votes were cast: none where all latents are pruned.
+    pub(super) fn cast(&self) -> (usize, usize) {
+        (self.train.len(), self.eval.len())
+    }
+
+    /// The score where training vote i counts `train[i]` times, evaluation vote i `eval[i]` times, and the classifier learns
+    /// anew.
+    pub fn resampled(&self, train: &[u32], eval: &[u32]) -> f64 {
+        let (latents, factors) = (self.votes.len(), self.votes.first().map_or(0, Vec::len));
+        let again = |votes, counts: &[u32]| tally(votes, latents, factors, |vote| u64::from(counts[vote]));
+        let train = again(&self.train, train);
+        let classifier: Vec<usize> = train.iter().map(|votes| majority(votes)).collect();
+        accuracy(&if self.eval.is_empty() { train } else { again(&self.eval, eval) }, &classifier)
+    }
 }
 
 /// Scores `model` on the labeled images of `dataset`.
@@ -257,7 +276,7 @@ pub fn score(
     check(model, dataset)?;
     let draws = protocol.draw(dataset, seed)?;
     let codes = Codes::encode(model, dataset, draws.images().collect(), progress)?;
-    Ok(draws.score(protocol, dataset, seed, &codes))
+    Ok(draws.score(protocol, dataset, &codes))
 }
 
 #[cfg(test)]

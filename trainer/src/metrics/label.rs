@@ -141,7 +141,7 @@ mod tests {
         LatentStatistics {
             images: 100,
             seed: 0,
-            reconstruction: 50.0,
+            reconstruction: Some(50.0),
             kl: kl.to_vec(),
             mean: all(0.0),
             std: all(1.0),

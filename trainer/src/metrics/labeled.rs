@@ -1,5 +1,8 @@
 //! Codes beside the factor values of the images that they stand for: what a supervised metric is computed from.
 
+use super::codes::Codes;
+use crate::data::Dataset;
+
 /// `n` codes with their labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labeled {
@@ -14,6 +17,16 @@ pub struct Labeled {
 }
 
 impl Labeled {
+    /// The images `indices` of `dataset`, all of them in `codes`; repeated where an index is.
+    pub(super) fn gather(codes: &Codes, dataset: &dyn Dataset, indices: &[usize]) -> Self {
+        Self {
+            latents: codes.latents(),
+            sizes: dataset.factors().iter().map(|factor| factor.size).collect(),
+            codes: indices.iter().flat_map(|&index| codes.mean(index)).copied().collect(),
+            values: indices.iter().flat_map(|&index| dataset.factor_values(index)).collect(),
+        }
+    }
+
     /// How many codes there are.
     pub fn len(&self) -> usize {
         self.codes.len() / self.latents.max(1)

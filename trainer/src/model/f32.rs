@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{D, Device, Tensor};
 
 use super::{Architecture, Autoencoder, ImageShape, Posterior};
-use crate::{Error, Result, nn::Network};
+use crate::{
+    Error, Result,
+    nn::{Init, Network},
+};
 
 /// Encoder and decoder in f32.
 #[derive(Debug, Clone)]
@@ -27,6 +30,16 @@ impl F32Model {
     pub fn new(architecture: Architecture, weights: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
         let encoder = Network::from_tensors("encoder", &architecture.encoder, weights, device)?;
         let decoder = Network::from_tensors("decoder", &architecture.decoder, weights, device)?;
+        Ok(Self { architecture, encoder, decoder, device: device.clone() })
+    }
+
+    /// A model as training starts from, with the same weights as a run with `init` and `seed`.
+    ///
+    /// # Errors
+    /// The device refused a tensor.
+    pub fn untrained(architecture: Architecture, init: Init, seed: u64, device: &Device) -> Result<Self> {
+        let encoder = Network::new("encoder", &architecture.encoder, init, seed, device)?;
+        let decoder = Network::new("decoder", &architecture.decoder, init, seed, device)?;
         Ok(Self { architecture, encoder, decoder, device: device.clone() })
     }
 

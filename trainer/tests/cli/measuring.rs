@@ -13,6 +13,7 @@ fn evaluation_gives_scores_and_refuses_what_it_cannot_measure() {
     let folder = with(&["tiny", "tiny.int8"]);
     for (line, code, words) in [
         ("tiny --protocol best", 2, ["protocol = best", "paper, study or infogan-cr"]),
+        ("tiny --metrics mig,best", 2, ["metrics = best", "factor-vae"]),
         ("tiny --samples 0", 2, ["samples = 0", "at least 2"]),
         ("tiny --samples 1", 2, ["samples = 1", "at least 2"]),
         ("tiny --samples few", 2, ["--samples", "'few'"]),
@@ -26,9 +27,9 @@ fn evaluation_gives_scores_and_refuses_what_it_cannot_measure() {
     let printed = unbraid(folder.path(), line).succeeds().out;
     assert_eq!(fs::read_to_string(folder.path().join("evaluation.json")).unwrap(), printed);
     let evaluation: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(evaluation["factor_vae"][0]["protocol"], "infogan-cr");
+    assert_eq!(evaluation["scores"][0]["protocol"], "infogan-cr");
     let table = unbraid(folder.path(), "evaluate tiny.int8 --samples 100 --protocol infogan-cr").succeeds().out;
-    assert!(table.contains("FactorVAE score") && table.contains("reconstruction"), "{table}");
+    assert!(table.contains("factor-vae") && table.contains("reconstruction"), "{table}");
 }
 
 #[test]

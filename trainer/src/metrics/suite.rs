@@ -1,0 +1,236 @@
+//! The metrics by name, and what they are computed from.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    bootstrap::Bootstrap,
+    codes::{Codes, draw_indices, position},
+    covariance::{self, Matrix},
+    factor_vae::{FactorVaeScore, Protocol},
+    irs::Irs,
+    labeled::Labeled,
+    mig::Mig,
+    pairwise::Pairwise,
+    score::{Detail, Measured},
+};
+use crate::{Error, data::Dataset};
+
+/// A metric, as `--metrics` names it; one file each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// [`super::factor_vae`].
+    FactorVae,
+    /// [`super::mig`].
+    Mig,
+    /// [`super::irs`].
+    Irs,
+    /// [`super::covariance`], total correlation.
+    GaussianTc,
+    /// [`super::covariance`], Wasserstein correlation.
+    WassersteinCorrelation,
+    /// [`super::pairwise`].
+    MutualInformation,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 6] = [
+        Self::FactorVae,
+        Self::Mig,
+        Self::Irs,
+        Self::GaussianTc,
+        Self::WassersteinCorrelation,
+        Self::MutualInformation,
+    ];
+
+    /// The name that `--metrics` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FactorVae => "factor-vae",
+            Self::Mig => "mig",
+            Self::Irs => "irs",
+            Self::GaussianTc => "gaussian-tc",
+            Self::WassersteinCorrelation => "wasserstein-correlation",
+            Self::MutualInformation => "mutual-information",
+        }
+    }
+
+    /// Whether it compares codes with the generative factors.
+    pub fn needs_labels(self) -> bool {
+        !matches!(self, Self::GaussianTc | Self::WassersteinCorrelation | Self::MutualInformation)
+    }
+
+    /// Whether it can be computed of thousands of latents, as [`super::baseline`]'s raw pixels are.
+    pub fn takes_many_latents(self) -> bool {
+        matches!(self, Self::Mig)
+    }
+
+    /// Whether it fits learners, which takes longer than all others together.
+    pub fn fits_learners(self) -> bool {
+        false
+    }
+
+    /// What is measured when nobody asks for more: all that fit no learner.
+    pub fn quick() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|metric| !metric.fits_learners()).collect()
+    }
+
+    /// The metrics of a list such as `mig,sap`; `all` stands for all.
+    ///
+    /// # Errors
+    /// A name is not known.
+    pub fn list(text: &str) -> crate::Result<Vec<Self>> {
+        if text == "all" {
+            return Ok(Self::ALL.to_vec());
+        }
+        text.split(',').map(str::parse).collect()
+    }
+
+    /// Its scores of a representation; none from [`Metric::FactorVae`], which has draws of its own.
+    pub(super) fn scores(self, points: &Points, bootstrap: &Bootstrap) -> Vec<Measured> {
+        match self {
+            Self::FactorVae => Vec::new(),
+            Self::Mig => vec![mig(&points.train, bootstrap)],
+            Self::Irs => vec![irs(&points.train, bootstrap)],
+            Self::GaussianTc => gaussian_tc(&points.sample, bootstrap),
+            Self::WassersteinCorrelation => wasserstein_correlation(&points.sample, bootstrap),
+            Self::MutualInformation => vec![mutual_information(&points.sample, bootstrap)],
+        }
+    }
+}
+
+/// The FactorVAE score with its interval.
+pub(super) fn factor_vae(score: &FactorVaeScore, bootstrap: &Bootstrap) -> Measured {
+    let Protocol { name, images_per_vote, train_votes, eval_votes, scale_samples, .. } = score.protocol;
+    let (train, eval) = score.cast();
+    let replicates = bootstrap.replicates(|resample| score.resampled(&resample.counts(train), &resample.counts(eval)));
+    let votes = score.votes.iter().map(|votes| votes.iter().map(|&n| n as f64).collect()).collect();
+    let active = score.active.iter().map(|&latent| latent as f64).collect();
+    Measured::new("factor-vae", name, score.score, replicates, 1.0)
+        .counted("images_per_vote", images_per_vote)
+        .counted("train_votes", train_votes)
+        .counted("eval_votes", eval_votes)
+        .counted("scale", scale_samples)
+        .with("train_score", Detail::Value(score.train_score))
+        .with("active_latents", Detail::Vector(active))
+        .with("votes", Detail::Matrix(votes))
+        .under(bootstrap.seed, score.active.len())
+}
+
+fn mig(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let mig = Mig::measure(train);
+    let replicates = bootstrap.replicates(|resample| mig.resampled(&resample.counts(train.len())));
+    Measured::new("mig", "study", mig.score, replicates, 1.0)
+        .counted("train", train.len())
+        .with("gaps", Detail::Vector(mig.gaps))
+        .with("mutual_information", Detail::Matrix(mig.mutual_information))
+}
+
+fn irs(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let irs = Irs::measure(train);
+    let replicates = bootstrap.replicates(|resample| irs.resampled(&resample.rows(train.len())));
+    Measured::new("irs", "study", irs.score, replicates, 1.0)
+        .counted("train", train.len())
+        .with("robustness", Detail::Matrix(irs.robustness))
+        .with("deviations", Detail::Vector(irs.deviations))
+}
+
+fn gaussian_tc(sample: &Labeled, bootstrap: &Bootstrap) -> Vec<Measured> {
+    of_covariance(sample, bootstrap, &[("gaussian-tc", covariance::total_correlation, f64::INFINITY)])
+}
+
+fn wasserstein_correlation(sample: &Labeled, bootstrap: &Bootstrap) -> Vec<Measured> {
+    let scores: [OfCovariance; 2] = [
+        ("wasserstein-correlation", covariance::wasserstein_correlation, f64::INFINITY),
+        ("wasserstein-correlation-normalized", covariance::normalized_wasserstein_correlation, 2.0),
+    ];
+    of_covariance(sample, bootstrap, &scores)
+}
+
+/// A name, a score of a covariance matrix, and the greatest that it can be.
+type OfCovariance = (&'static str, fn(&Matrix) -> f64, f64);
+
+fn of_covariance(sample: &Labeled, bootstrap: &Bootstrap, scores: &[OfCovariance]) -> Vec<Measured> {
+    let all = covariance::covariance(sample, &vec![1; sample.len()]);
+    let measured = |&(name, score, greatest): &OfCovariance| {
+        let again = |counts: Vec<u32>| score(&covariance::covariance(sample, &counts));
+        let replicates = bootstrap.replicates(|resample| again(resample.counts(sample.len())));
+        Measured::new(name, "study", score(&all), replicates, greatest)
+            .counted("images", sample.len())
+            .with("covariance", Detail::Matrix(all.clone()))
+    };
+    scores.iter().map(measured).collect()
+}
+
+fn mutual_information(sample: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let pairwise = Pairwise::measure(sample);
+    let replicates = bootstrap.replicates(|resample| pairwise.resampled(&resample.counts(sample.len())));
+    Measured::new("mutual-information", "study", pairwise.score, replicates, f64::INFINITY)
+        .counted("images", sample.len())
+        .with("mutual_information", Detail::Matrix(pairwise.mutual_information))
+}
+
+/// How many images the metrics other than [`super::factor_vae`] look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Labeled images that a metric is computed from, or its learner learns from.
+    pub train: usize,
+    /// Labeled images that learners are scored on.
+    pub test: usize,
+}
+
+impl Counts {
+    /// Those of the large study (Locatello et al. 2019, appendix C; `disentanglement_lib`).
+    pub const STUDY: Self = Self { train: 10_000, test: 5_000 };
+}
+
+/// The images behind all metrics but FactorVAE's, drawn before anything is encoded.
+pub(super) struct Draws<'a> {
+    train: Vec<usize>,
+    sample: &'a [usize],
+}
+
+impl<'a> Draws<'a> {
+    /// Draws what `metrics` need; those without labels look at `sample`.
+    pub fn new(dataset: &dyn Dataset, metrics: &[Metric], counts: Counts, sample: &'a [usize], seed: u64) -> Self {
+        let needed = metrics.iter().any(|&metric| metric.needs_labels() && metric != Metric::FactorVae);
+        let draw = |count, position| draw_indices(dataset, if needed { count } else { 0 }, seed, position);
+        Self { train: draw(counts.train, position::TRAIN_POINTS), sample }
+    }
+
+    /// The images that have to be encoded, with repetitions.
+    pub fn images(&self) -> impl Iterator<Item = usize> + '_ {
+        self.train.iter().chain(self.sample).copied()
+    }
+
+    /// The codes of these images.
+    pub fn points(&self, codes: &Codes, dataset: &dyn Dataset) -> Points {
+        let gather = |indices: &[usize]| Labeled::gather(codes, dataset, indices);
+        Points { train: gather(&self.train), sample: gather(self.sample) }
+    }
+}
+
+/// Codes that the metrics share.
+pub(super) struct Points {
+    /// What a metric is computed from, or its learner learns from.
+    pub train: Labeled,
+    /// Images for the metrics without labels.
+    pub sample: Labeled,
+}
+
+impl FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(name: &str) -> crate::Result<Self> {
+        Self::ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
+            Error::setting("metrics", name, &format!("all, or some of {}", names.join(", ")))
+        })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
