@@ -31,8 +31,10 @@ enum Command {
     Export(commands::export::Args),
     /// Make an int8 file of a model directory and report what it costs.
     Quantize(commands::quantize::Args),
-    /// Measure a model: reconstruction, KL, active latents, FactorVAE scores.
+    /// Measure a model: reconstruction, KL, active latents, scores of disentanglement.
     Evaluate(commands::evaluate::Args),
+    /// Rank several models by how far they agree, without labels.
+    Select(commands::select::Args),
     /// Name each active latent after the factor that it follows.
     Label(commands::label::Args),
     /// Write a model directory's card anew, with the scores and pictures that lie in it.
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         (Command::Export(args), _) => commands::export::run(args),
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),
+        (Command::Select(args), _) => commands::select::run(args),
         (Command::Label(args), _) => commands::label::run(args),
         (Command::Card(args), _) => commands::card::run(args),
         (Command::Golden(args), _) => commands::golden::run(args),

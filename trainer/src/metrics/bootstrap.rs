@@ -36,8 +36,9 @@ pub struct Interval {
 impl Interval {
     /// The interval of `value`, whose resamples gave `replicates`; `None` without resamples.
     pub fn around(value: f64, replicates: &[f64]) -> Option<Self> {
-        let last = replicates.len().checked_sub(1)?;
-        let mean = replicates.iter().sum::<f64>() / replicates.len() as f64;
+        let (last, &first) = (replicates.len().checked_sub(1)?, replicates.first()?);
+        // From the first one on, so that the mean of equal replicates is exactly theirs.
+        let mean = first + replicates.iter().map(|replicate| replicate - first).sum::<f64>() / replicates.len() as f64;
         let mut sorted = replicates.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| value + sorted[(last as f64 * share).round() as usize] - mean;

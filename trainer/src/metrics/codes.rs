@@ -26,6 +26,7 @@ pub(super) mod position {
     pub const NOISE: u64 = 5 << 40;
     pub const TRAIN_POINTS: u64 = 6 << 40;
     pub const BOOTSTRAP: u64 = 8 << 40;
+    pub const CENTRALITY: u64 = 11 << 40;
 }
 
 /// The posteriors of a set of images.

@@ -196,6 +196,11 @@ fn tally(votes: &[Vote], latents: usize, factors: usize, weight: impl Fn(usize) 
     table
 }
 
+/// The share of votes `(latents, factors)` that the classifier which learned from them gets right.
+pub(super) fn training_accuracy(votes: &[Vec<u64>]) -> f64 {
+    accuracy(votes, &votes.iter().map(|votes| majority(votes)).collect::<Vec<_>>())
+}
+
 /// The factor with the most votes; the first of equals.
 fn majority(votes: &[u64]) -> usize {
     (1..votes.len()).fold(0, |best, factor| if votes[factor] > votes[best] { factor } else { best })

@@ -17,10 +17,13 @@ pub mod irs;
 pub mod label;
 pub mod labeled;
 pub mod mig;
+pub mod model_centrality;
 pub mod mutual_information;
 pub mod pairwise;
 pub mod score;
+pub mod selection;
 pub mod suite;
+pub mod udr;
 
 use std::fmt;
 

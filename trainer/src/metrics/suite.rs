@@ -155,9 +155,7 @@ fn of_covariance(sample: &Labeled, bootstrap: &Bootstrap, scores: &[OfCovariance
     let measured = |&(name, score, greatest): &OfCovariance| {
         let again = |counts: Vec<u32>| score(&covariance::covariance(sample, &counts));
         let replicates = bootstrap.replicates(|resample| again(resample.counts(sample.len())));
-        Measured::new(name, "study", score(&all), replicates, greatest)
-            .counted("images", sample.len())
-            .with("covariance", Detail::Matrix(all.clone()))
+        Measured::new(name, "study", score(&all), replicates, greatest).counted("images", sample.len())
     };
     scores.iter().map(measured).collect()
 }
