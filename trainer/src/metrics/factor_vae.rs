@@ -320,13 +320,7 @@ mod tests {
 
     #[test]
     fn mixed_factors_score_less_than_pure_ones() {
-        let rotated = Coder::new(4, |pixels, z| {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| f32::from(pixels[i]));
-            // Two pairs turned by 45 degrees, after scaling all factors to a like spread.
-            (z[0], z[1]) = (1.2 * a + b, 1.2 * a - b);
-            (z[2], z[3]) = (c + d, c - d);
-        });
-        let score = run(&rotated, Protocol::STUDY).score;
+        let score = run(&Coder::rotated(), Protocol::STUDY).score;
         assert!((0.3..0.85).contains(&score), "{score}");
     }
 

@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::{
+    codes::{draw_indices, position, render},
+    labeled::Labeled,
+};
 use crate::{
     Result,
     data::{Dataset, FactorInfo},
@@ -108,19 +112,42 @@ impl Coder {
         })
     }
 
+    /// Four latents; two pairs of factors turned by 45 degrees, after scaling them to a like spread.
+    pub fn rotated() -> Self {
+        Self::new(4, |pixels, z| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|i| f32::from(pixels[i]));
+            (z[0], z[1]) = (1.2 * a + b, 1.2 * a - b);
+            (z[2], z[3]) = (c + d, c - d);
+        })
+    }
+
     /// Means that have nothing to do with the factors.
     pub fn noise() -> Self {
         Self::new(4, |pixels, z| {
             let mut state = pixels.iter().fold(17u64, |state, &pixel| state * 131 + u64::from(pixel));
             for z in z {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                *z = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+                // The state alone is close to linear in the pixels.
+                let mixed = (state ^ state >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                *z = (mixed >> 40) as f32 / (1 << 24) as f32 - 0.5;
             }
         })
     }
 
     pub fn largest_batch(&self) -> usize {
         self.largest_batch.load(Ordering::Relaxed)
+    }
+}
+
+/// The codes of `n` images of [`Grid`].
+pub fn labeled(model: &Coder, n: usize, seed: u64) -> Labeled {
+    let grid = Grid::new();
+    let indices = draw_indices(&grid, n, seed, position::STATISTICS);
+    Labeled {
+        latents: model.latents,
+        sizes: grid.factors().iter().map(|factor| factor.size).collect(),
+        codes: model.encode(&render(&grid, &indices)).unwrap().mean,
+        values: indices.iter().flat_map(|&index| grid.factor_values(index)).collect(),
     }
 }
 
