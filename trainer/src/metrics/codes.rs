@@ -16,7 +16,7 @@ pub type Progress<'a> = &'a dyn Fn(u64, u64);
 /// Images in one call of the model: fills all cores, and the widest layer of the f32 networks stays under 100 MB.
 pub(super) const BATCH: usize = 512;
 
-/// Streams of [`Purpose::Metric`], far apart; votes and resamples take one position each.
+/// Streams of [`Purpose::Metric`], far apart; votes, differences and resamples take one position each.
 pub(super) mod position {
     pub const TRAIN_VOTES: u64 = 0;
     pub const EVAL_VOTES: u64 = 1 << 40;
@@ -25,7 +25,10 @@ pub(super) mod position {
     pub const EFFECTS: u64 = 4 << 40;
     pub const NOISE: u64 = 5 << 40;
     pub const TRAIN_POINTS: u64 = 6 << 40;
+    pub const TEST_POINTS: u64 = 7 << 40;
     pub const BOOTSTRAP: u64 = 8 << 40;
+    pub const TRAIN_DIFFERENCES: u64 = 9 << 40;
+    pub const EVAL_DIFFERENCES: u64 = 10 << 40;
     pub const CENTRALITY: u64 = 11 << 40;
 }
 

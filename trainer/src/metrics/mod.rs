@@ -4,6 +4,7 @@
 //! image that several metrics ask for is encoded once. The same seed gives an f32 model and its int8 version the same images.
 
 pub mod baseline;
+pub mod beta_vae;
 pub mod bootstrap;
 mod codes;
 pub mod compare;
