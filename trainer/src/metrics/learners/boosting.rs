@@ -152,14 +152,15 @@ impl Tree {
 /// Rows of one node: how many, and their residuals' sum.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
-    rows: usize,
+    rows: f64,
     residuals: f64,
 }
 
 /// The best split of a node so far.
 #[derive(Debug, Clone, Copy)]
 struct Best {
-    /// S_left²/n_left + S_right²/n_right, which is largest where the squared error of both sides' means is least.
+    /// By how much the split lowers the sum of squared errors, times the node's rows: n_left·n_right times the squared
+    /// difference of both sides' means (Friedman 2001, equation 35).
     score: f64,
     split: Option<Split>,
 }
@@ -197,7 +198,7 @@ impl<'a> Growth<'a> {
             for node in 0..1 << level {
                 if let Best { score, split: Some(split) } = best[node] {
                     self.tree.splits[first + node] = Some(split);
-                    self.gains[split.feature] += score - sums[node].residuals.powi(2) / sums[node].rows as f64;
+                    self.gains[split.feature] += score / sums[node].rows;
                 }
             }
             for (row, node) in self.nodes.iter_mut().enumerate() {
@@ -212,15 +213,15 @@ impl<'a> Growth<'a> {
         let mut sums = [Sums::default(); LEAVES];
         for (&node, &residual) in self.nodes.iter().zip(self.residuals) {
             let node = &mut sums[usize::from(node)];
-            *node = Sums { rows: node.rows + 1, residuals: node.residuals + residual };
+            *node = Sums { rows: node.rows + 1.0, residuals: node.residuals + residual };
         }
         let mut squares = [0.0; LEAVES];
         for (&node, &residual) in self.nodes.iter().zip(self.residuals) {
             let node = usize::from(node);
-            squares[node] += (residual - sums[node].residuals / sums[node].rows as f64).powi(2);
+            squares[node] += (residual - sums[node].residuals / sums[node].rows).powi(2);
         }
         let best = std::array::from_fn(|node| {
-            let splits = squares[node] > f64::EPSILON * sums[node].rows as f64;
+            let splits = squares[node] > f64::EPSILON * sums[node].rows;
             Best { score: if splits { f64::NEG_INFINITY } else { f64::INFINITY }, split: None }
         });
         (sums, best)
@@ -228,23 +229,21 @@ impl<'a> Growth<'a> {
 
     /// Scans a feature in ascending order, all nodes of the level at once.
     fn search(&self, feature: usize, sums: &[Sums; LEAVES], best: &mut [Best; LEAVES]) {
-        let column = &self.columns.values[feature];
         let mut left = [Sums::default(); LEAVES];
         let mut last = [0f32; LEAVES];
-        for &row in &self.columns.order[feature] {
+        for &(value, row) in &self.columns.sorted[feature] {
             let row = row as usize;
-            let (node, value) = (usize::from(self.nodes[row]), column[row]);
-            let below = left[node];
-            if below.rows > 0 && value > last[node] + LEAST_GAP {
-                let right = sums[node].residuals - below.residuals;
-                let score = below.residuals * below.residuals / below.rows as f64
-                    + right * right / (sums[node].rows - below.rows) as f64;
+            let node = usize::from(self.nodes[row]);
+            let (below, all) = (left[node], sums[node]);
+            if below.rows > 0.0 && value > last[node] + LEAST_GAP {
+                let difference = below.residuals * all.rows - all.residuals * below.rows;
+                let score = difference * difference / (below.rows * (all.rows - below.rows));
                 if score > best[node].score {
                     let threshold = f64::from(last[node]) / 2.0 + f64::from(value) / 2.0;
                     best[node] = Best { score, split: Some(Split { feature, threshold }) };
                 }
             }
-            left[node] = Sums { rows: below.rows + 1, residuals: below.residuals + self.residuals[row] };
+            left[node] = Sums { rows: below.rows + 1.0, residuals: below.residuals + self.residuals[row] };
             last[node] = value;
         }
     }
@@ -264,5 +263,64 @@ impl<'a> Growth<'a> {
         for (score, &leaf) in scores.iter_mut().zip(&self.nodes) {
             *score += LEARNING_RATE * self.tree.leaves[usize::from(leaf)];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::{
+        fake::{Coder, labeled},
+        labeled::Labeled,
+    };
+
+    /// The sum of squared distances from the mean.
+    fn squares(residuals: &[f64]) -> f64 {
+        let mean = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;
+        residuals.iter().map(|residual| (residual - mean).powi(2)).sum()
+    }
+
+    proptest! {
+        /// Against all thresholds between neighboring values.
+        #[test]
+        fn the_root_takes_the_best_split(points in prop::collection::vec((0u8..8, 0u8..8, -1.0f64..1.0), 2..40)) {
+            let codes = points.iter().flat_map(|&(a, b, _)| [f32::from(a), f32::from(b)]).collect();
+            let columns = Columns::new(&Labeled { latents: 2, sizes: Vec::new(), codes, values: Vec::new() });
+            let residuals: Vec<f64> = points.iter().map(|point| point.2).collect();
+            let mut growth = Growth::new(&columns, &residuals);
+            growth.grow();
+            let gain = |feature: usize, threshold: f64| {
+                let side = |right: bool| {
+                    let rows = columns.values[feature].iter().zip(&residuals);
+                    let of_side = rows.filter(|&(&x, _)| (f64::from(x) > threshold) == right);
+                    squares(&of_side.map(|(_, &residual)| residual).collect::<Vec<_>>())
+                };
+                squares(&residuals) - side(false) - side(true)
+            };
+            let all = (0..2).flat_map(|feature| (0..8).map(move |x| (feature, f64::from(x) + 0.5)));
+            let best = all.map(|(feature, threshold)| gain(feature, threshold)).fold(0.0, f64::max);
+            let found = growth.tree.splits[0].map_or(0.0, |split| gain(split.feature, split.threshold));
+            prop_assert!((found - best).abs() < 1e-9, "{} is not {}", found, best);
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let points = labeled(&Coder::rotated(), 300, 1);
+        let labels: Vec<usize> = points.factor(2).collect();
+        let fit = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| Boosting::fit(&Columns::new(&points), &labels))
+        };
+        assert_eq!(fit(1), fit(3));
+    }
+
+    #[test]
+    fn a_single_class_is_told_always() {
+        let points = labeled(&Coder::rotated(), 5, 1);
+        let trees = Boosting::fit(&Columns::new(&points), &[6; 5]);
+        assert_eq!((trees.predict(&[0.0; 4]), trees.importances), (6, vec![0.0; 4]));
     }
 }

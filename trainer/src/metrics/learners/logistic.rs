@@ -243,3 +243,57 @@ impl Problem {
         sums.into_iter().map(|part| part.max(f64::MIN_POSITIVE)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::rng::{Purpose, normals, stream};
+
+    /// Rows `(n, 5)` of scales 0.01 to 100, whose labels follow the largest of the first `classes` before scaling.
+    fn rows(n: usize, classes: usize) -> (Vec<f64>, Vec<usize>) {
+        let mut rng = stream(3, Purpose::Noise, 0);
+        let noise = normals(&mut rng, 5 * n);
+        let label = |row: &[f32]| (1..classes).fold(0, |best, k| if row[k] > row[best] { k } else { best });
+        let flip = |label| if rng.random_range(0..10) == 0 { 0 } else { label };
+        let labels = noise.chunks_exact(5).map(label).map(flip).collect();
+        let scales = [100.0, 0.01, 10.0, 1.0, 0.1];
+        (noise.iter().zip(scales.iter().cycle()).map(|(&x, scale)| f64::from(x) * scale + 3.0).collect(), labels)
+    }
+
+    #[test]
+    fn the_gradient_vanishes_at_the_minimum_whatever_the_scales() {
+        for classes in [2, 3, 5] {
+            let (rows, labels) = rows(3000, classes);
+            let scores = if classes == 2 { 1 } else { classes };
+            let rows = rows.chunks_exact(5).flat_map(|row| row.iter().copied().chain([1.0])).collect();
+            let problem = Problem { rows, labels, width: 6, scores };
+            let weights = problem.minimize();
+            let gradient = problem.gradient(&weights, &problem.probabilities(&weights));
+            assert!(gradient.iter().all(|part| part.abs() < 3e-5), "{gradient:?}");
+            // And it is the objective's, which is seen away from the minimum.
+            let shifted = |j: usize, by: f64| {
+                let mut weights = weights.clone();
+                weights[j] += by;
+                weights
+            };
+            for j in 0..gradient.len() {
+                let slope = (problem.objective(&shifted(j, 0.0101)) - problem.objective(&shifted(j, 0.0099))) / 2e-4;
+                let expected = problem.gradient(&shifted(j, 0.01), &problem.probabilities(&shifted(j, 0.01)))[j];
+                assert!((slope - expected).abs() < 1e-4 * expected.abs().max(1.0), "{slope} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn degenerate_sets_are_learned_without_fault() {
+        let single = Logistic::fit(&[1.0, 2.0, 3.0], 1, &[4, 4, 4]);
+        assert_eq!((single.predict(&[7.0]), single.scores(&[7.0]).len()), (4, 0));
+        let constant = Logistic::fit(&[1.0; 4], 1, &[3, 3, 3, 9]);
+        assert_eq!(constant.predict(&[1.0]), 3);
+        assert!((constant.scores(&[1.0])[0] - (1f64 / 3.0).ln()).abs() < 1e-6);
+        // Not learned, but no harm done.
+        assert_eq!(Logistic::fit(&[f64::NAN, 1.0, 2.0], 1, &[0, 1, 2]).predict(&[1.0]), 0);
+    }
+}

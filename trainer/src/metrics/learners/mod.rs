@@ -6,13 +6,13 @@ pub mod svm;
 
 use super::labeled::Labeled;
 
-/// Codes by latent, with the order that a search for thresholds scans them in.
+/// Codes by latent, and in the order that a search for thresholds scans them in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
     /// `(latents, n)`.
     values: Vec<Vec<f32>>,
-    /// Rows by ascending value, `(latents, n)`.
-    order: Vec<Vec<u32>>,
+    /// Values with their rows, ascending, `(latents, n)`.
+    sorted: Vec<Vec<(f32, u32)>>,
 }
 
 impl Columns {
@@ -20,12 +20,12 @@ impl Columns {
     pub fn new(points: &Labeled) -> Self {
         let values: Vec<Vec<f32>> = (0..points.latents).map(|latent| points.latent(latent).collect()).collect();
         let sort = |column: &Vec<f32>| {
-            let mut order: Vec<u32> = (0..column.len() as u32).collect();
-            order.sort_by(|&a, &b| column[a as usize].total_cmp(&column[b as usize]));
-            order
+            let mut sorted: Vec<(f32, u32)> = column.iter().copied().zip(0..).collect();
+            sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+            sorted
         };
-        let order = values.iter().map(sort).collect();
-        Self { values, order }
+        let sorted = values.iter().map(sort).collect();
+        Self { values, sorted }
     }
 }
 

@@ -117,3 +117,35 @@ fn minimize(points: &[Point]) -> [f64; 2] {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_line_nearby_is_better(
+            points in prop::collection::vec((-9.0f64..9.0, any::<bool>(), 0.001f64..2.0), 1..30),
+        ) {
+            let points: Vec<Point> = points
+                .into_iter()
+                .map(|(x, positive, cost)| Point { x, side: if positive { 1.0 } else { -1.0 }, cost })
+                .collect();
+            let objective = |[w, b]: [f64; 2]| {
+                let loss: f64 = points.iter().map(|point| point.cost * point.slack([w, b]).powi(2)).sum();
+                0.5 * (w * w + b * b) + loss
+            };
+            let [w, b] = minimize(&points);
+            for (dw, db) in [(1e-4, 0.0), (-1e-4, 0.0), (0.0, 1e-4), (0.0, -1e-4), (1e-4, 1e-4), (1e-4, -1e-4)] {
+                prop_assert!(objective([w + dw, b + db]) > objective([w, b]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_class_is_told_always() {
+        assert_eq!(Svm::fit(&[1.0, 2.0], &[6, 6], 0.01).predict(-3.0), 6);
+    }
+}
