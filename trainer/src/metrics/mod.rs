@@ -65,6 +65,8 @@ pub struct Options {
     pub metrics: Vec<Metric>,
     /// FactorVAE scores to give; the votes of the first are also the names' agreement.
     pub protocols: Vec<Protocol>,
+    /// The numbers of the beta-VAE score.
+    pub beta_vae: beta_vae::Protocol,
     /// Labeled images for the other metrics.
     pub counts: Counts,
     /// Resamples behind each interval; 0 for no intervals.
@@ -81,6 +83,7 @@ impl Default for Options {
             pairs: 2_000,
             metrics: Metric::quick(),
             protocols: vec![Protocol::PAPER, Protocol::STUDY, Protocol::INFOGAN_CR],
+            beta_vae: beta_vae::Protocol::STUDY,
             counts: Counts::STUDY,
             resamples: 1_000,
             reconstruct: true,
@@ -163,9 +166,12 @@ pub fn measure(
 
     let sample = draw_indices(dataset, samples, seed, position::STATISTICS);
     let votes = protocols.iter().map(|protocol| protocol.draw(dataset, seed)).collect::<Result<Vec<_>>>()?;
+    let with_beta_vae = metrics.contains(&Metric::BetaVae);
+    let differences = with_beta_vae.then(|| options.beta_vae.draw(dataset, seed)).transpose()?;
     let pairs = effects::Pairs::draw(dataset, if labeled { pairs } else { 0 }, seed);
     let points = suite::Draws::new(dataset, &metrics, counts, &sample, seed);
-    let images = votes.iter().flat_map(|draws| draws.images()).chain(pairs.images()).chain(points.images()).collect();
+    let images = votes.iter().flat_map(|draws| draws.images()).chain(pairs.images()).chain(points.images());
+    let images = images.chain(differences.iter().flat_map(|draws| draws.images())).collect();
 
     let to_decode = if options.reconstruct { sample.len() as u64 } else { 0 };
     let codes = Codes::encode(model, dataset, images, &|done, total| progress(done, total + to_decode))?;
@@ -181,8 +187,9 @@ pub fn measure(
     let points = points.points(&codes, dataset);
     let active = statistics.active.len();
     let others = metrics.iter().flat_map(|metric| metric.scores(&points, &bootstrap));
+    let beta_vae = differences.map(|draws| suite::beta_vae(&options.beta_vae, &draws.score(&codes), &bootstrap));
     let measured = factor_vae.iter().map(|score| suite::factor_vae(score, &bootstrap));
-    let measured = measured.chain(others.map(|measured| measured.under(seed, active)));
+    let measured = measured.chain(beta_vae.into_iter().chain(others).map(|measured| measured.under(seed, active)));
     let (scores, replicates) = measured.map(|Measured { score, replicates }| (score, replicates)).unzip();
 
     let factor_names: Vec<String> = dataset.factors().iter().map(|factor| factor.name.to_string()).collect();
@@ -256,9 +263,17 @@ mod tests {
     fn options() -> Options {
         let small = |protocol| Protocol { train_votes: 100, eval_votes: 50, scale_samples: 500, ..protocol };
         let protocols = vec![small(Protocol::PAPER), small(Protocol::STUDY)];
-        let counts = Counts { train: 600, test: 300 };
-        let metrics = Metric::ALL.to_vec();
-        Options { seed: 5, samples: 700, pairs: 200, metrics, protocols, counts, resamples: 20, reconstruct: true }
+        Options {
+            seed: 5,
+            samples: 700,
+            pairs: 200,
+            metrics: Metric::ALL.to_vec(),
+            protocols,
+            beta_vae: beta_vae::Protocol { train_points: 400, eval_points: 200, ..beta_vae::Protocol::STUDY },
+            counts: Counts { train: 800, test: 400 },
+            resamples: 20,
+            reconstruct: true,
+        }
     }
 
     #[test]
@@ -291,6 +306,38 @@ mod tests {
             assert_eq!(read.to_string(), written.to_string());
             assert!(read.details.keys().eq(written.details.keys()));
         }
+    }
+
+    /// Metrics, with what the ground truth scores at least, a rotation of its latents in pairs at most, and noise at most.
+    const KNOWN: [(&str, f64, f64, f64); 9] = [
+        ("factor-vae", 1.0, 0.85, 0.45),
+        ("beta-vae", 1.0, 0.8, 0.45),
+        ("mig", 0.9, 0.3, 0.05),
+        ("sap", 0.2, 0.15, 0.04),
+        ("dci-disentanglement", 0.999, 0.7, 0.3),
+        ("dci-completeness", 0.999, 0.7, 0.3),
+        ("modularity", 0.99, 0.8, 0.7),
+        ("explicitness", 0.6, 0.9, 0.6),
+        ("irs", 1.0, 0.8, 0.2),
+    ];
+
+    #[test]
+    fn hand_made_representations_score_what_they_must() {
+        let [truth, rotated, noise] = [Coder::ground_truth(), Coder::rotated(), Coder::noise()]
+            .map(|model| evaluate(&model, &Grid::new(), &options(), &|_, _| {}).unwrap());
+        let value = |evaluation: &Evaluation, metric| evaluation.score(metric, "study").unwrap().value;
+        for (metric, truth_least, rotated_most, noise_most) in KNOWN {
+            let [truth, rotated, noise] = [&truth, &rotated, &noise].map(|evaluation| value(evaluation, metric));
+            assert!(
+                truth >= truth_least && rotated <= rotated_most && noise <= noise_most,
+                "{metric}: {truth} {rotated} {noise}"
+            );
+        }
+        // Without labels less is better; the rotation's pairs are uncorrelated, but far from independent.
+        for metric in ["gaussian-tc", "wasserstein-correlation-normalized", "mutual-information"] {
+            assert!(value(&truth, metric) < 0.05, "{metric}: {}", value(&truth, metric));
+        }
+        assert!(value(&rotated, "mutual-information") > 0.3);
     }
 
     #[test]

@@ -8,12 +8,12 @@
 //! ```
 //!
 //! The study's protocol (Locatello et al. 2019, arXiv 1811.12359; `disentanglement_lib`): 10,000 points, latents in 20
-//! bins of equal width between their least and largest value.
+//! bins of equal width between their least and largest value. The interval resamples points; the bins stay.
 
-use super::labeled::Labeled;
-
-/// Bins of a latent.
-const BINS: usize = 20;
+use super::{
+    labeled::Labeled,
+    mutual_information::{Discrete, matrix},
+};
 
 /// A modularity score and what it was made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,21 +24,22 @@ pub struct Modularity {
     pub latents: Vec<f64>,
     /// m in nats, `(latents, factors)`.
     pub mutual_information: Vec<Vec<f64>>,
-    points: Binned,
+    bins: Vec<Discrete>,
+    factors: Vec<Discrete>,
 }
 
 impl Modularity {
     /// The modularity of the codes of `points`.
     pub fn measure(points: &Labeled) -> Self {
-        let binned = Binned::new(points);
-        let mutual_information = binned.mutual_information(|_| 1);
+        let (bins, factors) = (Discrete::latents(points), Discrete::factors(points));
+        let mutual_information = matrix(&bins, &factors, &vec![1; points.len()]);
         let latents: Vec<f64> = mutual_information.iter().map(|row| modularity(row)).collect();
-        Self { score: mean(&latents), latents, mutual_information, points: binned }
+        Self { score: mean(&latents), latents, mutual_information, bins, factors }
     }
 
     /// The score where point i counts `counts[i]` times.
     pub fn resampled(&self, counts: &[u32]) -> f64 {
-        let rows = self.points.mutual_information(|point| counts[point]);
+        let rows = matrix(&self.bins, &self.factors, counts);
         mean(&rows.iter().map(|row| modularity(row)).collect::<Vec<_>>())
     }
 }
@@ -55,57 +56,6 @@ fn modularity(row: &[f64]) -> f64 {
         return 0.0;
     }
     1.0 - (squares - largest) / (largest * (row.len() - 1).max(1) as f64)
-}
-
-/// Codes as numbers of bins.
-#[derive(Debug, Clone, PartialEq)]
-struct Binned {
-    /// `(latents, n)`.
-    bins: Vec<Vec<usize>>,
-    /// `(factors, n)`.
-    values: Vec<Vec<usize>>,
-    sizes: Vec<usize>,
-}
-
-impl Binned {
-    fn new(points: &Labeled) -> Self {
-        let bins = |latent: usize| {
-            let range = |(low, high): (f32, f32), z: f32| (low.min(z), high.max(z));
-            let (low, high) = points.latent(latent).fold((f32::INFINITY, f32::NEG_INFINITY), range);
-            let (low, width) = (f64::from(low), f64::from(high) - f64::from(low));
-            let bin = |z: f32| ((f64::from(z) - low) / width * BINS as f64) as usize;
-            // The largest value belongs to the last bin; a latent that never moves (0/0, cast to 0) to the first.
-            points.latent(latent).map(|z| bin(z).min(BINS - 1)).collect()
-        };
-        Self {
-            bins: (0..points.latents).map(bins).collect(),
-            values: (0..points.sizes.len()).map(|factor| points.factor(factor).collect()).collect(),
-            sizes: points.sizes.clone(),
-        }
-    }
-
-    /// Σ p(a, b)·ln(p(a, b) / (p(a)·p(b))) of each latent and factor, `(latents, factors)`, in nats.
-    fn mutual_information(&self, count: impl Fn(usize) -> u32) -> Vec<Vec<f64>> {
-        let of_pair = |bins: &[usize], values: &[usize], size: usize| {
-            let mut joint = vec![0.0; BINS * size];
-            for (point, (bin, value)) in bins.iter().zip(values).enumerate() {
-                joint[bin * size + value] += f64::from(count(point));
-            }
-            let total: f64 = joint.iter().sum();
-            let rows: Vec<f64> = joint.chunks_exact(size).map(|row| row.iter().sum()).collect();
-            let columns: Vec<f64> = (0..size).map(|value| joint.iter().skip(value).step_by(size).sum()).collect();
-            let term = |(cell, &n): (usize, &f64)| match n > 0.0 {
-                true => n / total * (n * total / (rows[cell / size] * columns[cell % size])).ln(),
-                false => 0.0,
-            };
-            // Rounding can take independent variables below 0.
-            joint.iter().enumerate().map(term).sum::<f64>().max(0.0)
-        };
-        let of_latent = |bins: &Vec<usize>| {
-            self.values.iter().zip(&self.sizes).map(|(values, &size)| of_pair(bins, values, size)).collect()
-        };
-        self.bins.iter().map(of_latent).collect()
-    }
 }
 
 #[cfg(test)]

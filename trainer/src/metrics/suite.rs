@@ -3,14 +3,19 @@
 use std::{fmt, str::FromStr};
 
 use super::{
+    beta_vae::{self, BetaVaeScore},
     bootstrap::Bootstrap,
     codes::{Codes, draw_indices, position},
     covariance::{self, Matrix},
+    dci::Dci,
+    explicitness::Explicitness,
     factor_vae::{FactorVaeScore, Protocol},
     irs::Irs,
     labeled::Labeled,
     mig::Mig,
+    modularity::Modularity,
     pairwise::Pairwise,
+    sap::Sap,
     score::{Detail, Measured},
 };
 use crate::{Error, data::Dataset};
@@ -20,8 +25,18 @@ use crate::{Error, data::Dataset};
 pub enum Metric {
     /// [`super::factor_vae`].
     FactorVae,
+    /// [`super::beta_vae`].
+    BetaVae,
     /// [`super::mig`].
     Mig,
+    /// [`super::sap`].
+    Sap,
+    /// [`super::dci`].
+    Dci,
+    /// [`super::modularity`].
+    Modularity,
+    /// [`super::explicitness`].
+    Explicitness,
     /// [`super::irs`].
     Irs,
     /// [`super::covariance`], total correlation.
@@ -34,9 +49,14 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::FactorVae,
+        Self::BetaVae,
         Self::Mig,
+        Self::Sap,
+        Self::Dci,
+        Self::Modularity,
+        Self::Explicitness,
         Self::Irs,
         Self::GaussianTc,
         Self::WassersteinCorrelation,
@@ -47,7 +67,12 @@ impl Metric {
     pub fn name(self) -> &'static str {
         match self {
             Self::FactorVae => "factor-vae",
+            Self::BetaVae => "beta-vae",
             Self::Mig => "mig",
+            Self::Sap => "sap",
+            Self::Dci => "dci",
+            Self::Modularity => "modularity",
+            Self::Explicitness => "explicitness",
             Self::Irs => "irs",
             Self::GaussianTc => "gaussian-tc",
             Self::WassersteinCorrelation => "wasserstein-correlation",
@@ -60,14 +85,15 @@ impl Metric {
         !matches!(self, Self::GaussianTc | Self::WassersteinCorrelation | Self::MutualInformation)
     }
 
-    /// Whether it can be computed of thousands of latents, as [`super::baseline`]'s raw pixels are.
-    pub fn takes_many_latents(self) -> bool {
-        matches!(self, Self::Mig)
-    }
-
     /// Whether it fits learners, which takes longer than all others together.
     pub fn fits_learners(self) -> bool {
-        false
+        matches!(self, Self::BetaVae | Self::Sap | Self::Dci | Self::Explicitness)
+    }
+
+    /// Whether it can be computed of thousands of latents, as [`super::baseline`]'s raw pixels are: it looks at each latent by
+    /// itself, and at images that are drawn for it alone.
+    pub fn takes_many_latents(self) -> bool {
+        matches!(self, Self::Mig | Self::Modularity)
     }
 
     /// What is measured when nobody asks for more: all that fit no learner.
@@ -86,15 +112,20 @@ impl Metric {
         text.split(',').map(str::parse).collect()
     }
 
-    /// Its scores of a representation; none from [`Metric::FactorVae`], which has draws of its own.
+    /// Its scores of a representation; none of the two metrics that have draws of their own.
     pub(super) fn scores(self, points: &Points, bootstrap: &Bootstrap) -> Vec<Measured> {
+        let Points { train, test, sample } = points;
         match self {
-            Self::FactorVae => Vec::new(),
-            Self::Mig => vec![mig(&points.train, bootstrap)],
-            Self::Irs => vec![irs(&points.train, bootstrap)],
-            Self::GaussianTc => gaussian_tc(&points.sample, bootstrap),
-            Self::WassersteinCorrelation => wasserstein_correlation(&points.sample, bootstrap),
-            Self::MutualInformation => vec![mutual_information(&points.sample, bootstrap)],
+            Self::FactorVae | Self::BetaVae => Vec::new(),
+            Self::Mig => vec![mig(train, bootstrap)],
+            Self::Sap => vec![sap(train, test, bootstrap)],
+            Self::Dci => dci(train, test, bootstrap),
+            Self::Modularity => vec![modularity(train, bootstrap)],
+            Self::Explicitness => vec![explicitness(train, test, bootstrap)],
+            Self::Irs => vec![irs(train, bootstrap)],
+            Self::GaussianTc => gaussian_tc(sample, bootstrap),
+            Self::WassersteinCorrelation => wasserstein_correlation(sample, bootstrap),
+            Self::MutualInformation => vec![mutual_information(sample, bootstrap)],
         }
     }
 }
@@ -117,6 +148,17 @@ pub(super) fn factor_vae(score: &FactorVaeScore, bootstrap: &Bootstrap) -> Measu
         .under(bootstrap.seed, score.active.len())
 }
 
+/// The beta-VAE score with its interval.
+pub(super) fn beta_vae(protocol: &beta_vae::Protocol, score: &BetaVaeScore, bootstrap: &Bootstrap) -> Measured {
+    let beta_vae::Protocol { name, pairs, train_points, eval_points } = *protocol;
+    let replicates = bootstrap.replicates(|resample| score.resampled(&resample.counts(eval_points)));
+    Measured::new("beta-vae", name, score.score, replicates, 1.0)
+        .counted("pairs", pairs)
+        .counted("train", train_points)
+        .counted("test", eval_points)
+        .with("train_score", Detail::Value(score.train_score))
+}
+
 fn mig(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
     let mig = Mig::measure(train);
     let replicates = bootstrap.replicates(|resample| mig.resampled(&resample.counts(train.len())));
@@ -124,6 +166,51 @@ fn mig(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
         .counted("train", train.len())
         .with("gaps", Detail::Vector(mig.gaps))
         .with("mutual_information", Detail::Matrix(mig.mutual_information))
+}
+
+fn sap(train: &Labeled, test: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let sap = Sap::measure(train, test);
+    let replicates = bootstrap.replicates(|resample| sap.resampled(&resample.counts(test.len())));
+    Measured::new("sap", "study", sap.score, replicates, 1.0)
+        .counted("train", train.len())
+        .counted("test", test.len())
+        .with("accuracy", Detail::Matrix(sap.accuracy))
+}
+
+fn dci(train: &Labeled, test: &Labeled, bootstrap: &Bootstrap) -> Vec<Measured> {
+    let dci = Dci::measure(train, test);
+    let replicates = bootstrap.replicates(|resample| dci.resampled_informativeness(&resample.counts(test.len())));
+    let disentanglement = Measured::new("dci-disentanglement", "study", dci.disentanglement, Vec::new(), 1.0)
+        .counted("train", train.len())
+        .with("latents", Detail::Vector(dci.latent_disentanglement))
+        .with("importances", Detail::Matrix(dci.importances));
+    let completeness = Measured::new("dci-completeness", "study", dci.completeness, Vec::new(), 1.0)
+        .counted("train", train.len())
+        .with("factors", Detail::Vector(dci.factor_completeness));
+    let informativeness = Measured::new("dci-informativeness", "study", dci.informativeness, replicates, 1.0)
+        .counted("train", train.len())
+        .counted("test", test.len())
+        .with("train_score", Detail::Value(dci.train_informativeness))
+        .with("accuracy", Detail::Vector(dci.accuracy));
+    vec![disentanglement, completeness, informativeness]
+}
+
+fn modularity(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let modularity = Modularity::measure(train);
+    let replicates = bootstrap.replicates(|resample| modularity.resampled(&resample.counts(train.len())));
+    Measured::new("modularity", "study", modularity.score, replicates, 1.0)
+        .counted("train", train.len())
+        .with("latents", Detail::Vector(modularity.latents))
+}
+
+fn explicitness(train: &Labeled, test: &Labeled, bootstrap: &Bootstrap) -> Measured {
+    let explicitness = Explicitness::measure(train, test);
+    let replicates = bootstrap.replicates(|resample| explicitness.resampled(&resample.counts(test.len())));
+    Measured::new("explicitness", "study", explicitness.score, replicates, 1.0)
+        .counted("train", train.len())
+        .counted("test", test.len())
+        .with("train_score", Detail::Value(explicitness.train_score))
+        .with("factors", Detail::Vector(explicitness.factors))
 }
 
 fn irs(train: &Labeled, bootstrap: &Bootstrap) -> Measured {
@@ -168,7 +255,7 @@ fn mutual_information(sample: &Labeled, bootstrap: &Bootstrap) -> Measured {
         .with("mutual_information", Detail::Matrix(pairwise.mutual_information))
 }
 
-/// How many images the metrics other than [`super::factor_vae`] look at.
+/// How many labeled images the metrics look at that share them: all but [`super::factor_vae`] and [`super::beta_vae`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Labeled images that a metric is computed from, or its learner learns from.
@@ -185,26 +272,30 @@ impl Counts {
 /// The images behind all metrics but FactorVAE's, drawn before anything is encoded.
 pub(super) struct Draws<'a> {
     train: Vec<usize>,
+    test: Vec<usize>,
     sample: &'a [usize],
 }
 
 impl<'a> Draws<'a> {
     /// Draws what `metrics` need; those without labels look at `sample`.
     pub fn new(dataset: &dyn Dataset, metrics: &[Metric], counts: Counts, sample: &'a [usize], seed: u64) -> Self {
-        let needed = metrics.iter().any(|&metric| metric.needs_labels() && metric != Metric::FactorVae);
-        let draw = |count, position| draw_indices(dataset, if needed { count } else { 0 }, seed, position);
-        Self { train: draw(counts.train, position::TRAIN_POINTS), sample }
+        let own = [Metric::FactorVae, Metric::BetaVae];
+        let needed = metrics.iter().any(|metric| metric.needs_labels() && !own.contains(metric));
+        let tested = needed && metrics.iter().any(|metric| metric.fits_learners() && !own.contains(metric));
+        let draw = |needed, count, position| draw_indices(dataset, if needed { count } else { 0 }, seed, position);
+        let train = draw(needed, counts.train, position::TRAIN_POINTS);
+        Self { train, test: draw(tested, counts.test, position::TEST_POINTS), sample }
     }
 
     /// The images that have to be encoded, with repetitions.
     pub fn images(&self) -> impl Iterator<Item = usize> + '_ {
-        self.train.iter().chain(self.sample).copied()
+        self.train.iter().chain(&self.test).chain(self.sample).copied()
     }
 
     /// The codes of these images.
     pub fn points(&self, codes: &Codes, dataset: &dyn Dataset) -> Points {
         let gather = |indices: &[usize]| Labeled::gather(codes, dataset, indices);
-        Points { train: gather(&self.train), sample: gather(self.sample) }
+        Points { train: gather(&self.train), test: gather(&self.test), sample: gather(self.sample) }
     }
 }
 
@@ -212,6 +303,8 @@ impl<'a> Draws<'a> {
 pub(super) struct Points {
     /// What a metric is computed from, or its learner learns from.
     pub train: Labeled,
+    /// What learners are scored on.
+    pub test: Labeled,
     /// Images for the metrics without labels.
     pub sample: Labeled,
 }

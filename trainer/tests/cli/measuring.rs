@@ -33,6 +33,53 @@ fn evaluation_gives_scores_and_refuses_what_it_cannot_measure() {
 }
 
 #[test]
+fn models_are_compared_and_ranked() {
+    let folder = with(&["tiny", "tiny.int8"]);
+    let line = "evaluate tiny --compare tiny.int8 --metrics mig,mutual-information --samples 200 -o c.json";
+    let table = unbraid(folder.path(), line).succeeds().out;
+    assert!(table.contains("A: tiny\nB: tiny.int8") && table.contains("A - B"), "{table}");
+    let comparison: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("c.json")).unwrap()).unwrap();
+    let differences = comparison["differences"].as_array().unwrap();
+    assert_eq!(differences.iter().map(|d| &d["metric"]).collect::<Vec<_>>(), ["mig", "mutual-information"]);
+    assert!(differences.iter().all(|d| d["interval"]["low"].as_f64() <= d["interval"]["high"].as_f64()));
+
+    let line = "select tiny tiny.int8 --metrics udr-spearman,model-centrality --votes 4 --samples 200 --json -o s.json";
+    let printed = unbraid(folder.path(), line).succeeds().out;
+    assert_eq!(fs::read_to_string(folder.path().join("s.json")).unwrap(), printed);
+    let selection: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(selection["ranking"][0]["scores"][1]["metric"], "model-centrality");
+    for (line, code, words) in [
+        ("tiny", 2, ["2 values required", "1 was provided"]),
+        ("tiny tiny.int8 --metrics udr", 2, ["metrics = udr", "udr-lasso"]),
+        ("tiny tiny.int8 --votes 0 --samples 20 --metrics model-centrality", 2, ["votes = 0", "at least 1"]),
+        ("tiny nowhere", 1, ["nowhere", "No such file"]),
+        ("tiny tiny.int8 -o s.json", 1, ["s.json: exists already", "--force"]),
+    ] {
+        refused(&folder, &format!("select {line}"), code, &words);
+    }
+}
+
+#[test]
+fn baselines_are_measured_without_reconstruction() {
+    let folder = with(&["tiny"]);
+    let line = "evaluate --baseline ground-truth --metrics mig --samples 200 --json";
+    let evaluation: serde_json::Value = serde_json::from_str(&unbraid(folder.path(), line).succeeds().out).unwrap();
+    assert!(evaluation["scores"][0]["value"].as_f64().unwrap() > 0.9, "{evaluation}");
+    assert!(evaluation["statistics"]["reconstruction"].is_null());
+    for (line, code, words) in [
+        ("--baseline raw-pixels --metrics mig,sap", 2, ["metrics = sap", "mig, modularity for 4096 latents"]),
+        ("--baseline untrained --latents 0", 2, ["latents = 0", "1 to 128"]),
+        ("--baseline pca", 2, ["'pca'", "raw-pixels"]),
+        ("tiny --baseline untrained", 2, ["--baseline", "cannot be used with"]),
+        ("tiny --latents 3", 2, ["--baseline", "required"]),
+        ("", 2, ["MODEL", "required"]),
+    ] {
+        refused(&folder, &format!("evaluate {line}"), code, &words);
+    }
+}
+
+#[test]
 fn names_that_cannot_be_given_are_refused() {
     let folder = with(&["tiny", "tiny.int8"]);
     let long = format!("0={}", "n".repeat(41));
