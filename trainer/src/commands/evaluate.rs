@@ -31,11 +31,11 @@ pub struct Args {
     #[arg(long, value_enum, conflicts_with_all = ["model", "compare"])]
     baseline: Option<Baseline>,
     /// The network of `--baseline untrained`; --seed gives its weights, as it does to a run.
-    #[arg(long, requires = "baseline", default_value_t = TrainConfig::default().architecture)]
-    architecture: String,
+    #[arg(long, conflicts_with = "model")]
+    architecture: Option<String>,
     /// Its latents.
-    #[arg(long, requires = "baseline", default_value_t = TrainConfig::default().latents)]
-    latents: usize,
+    #[arg(long, conflicts_with = "model")]
+    latents: Option<usize>,
     /// Measure a second model on the same images and say how far each score differs.
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
@@ -138,8 +138,9 @@ fn measure_baseline(baseline: Baseline, args: &Args, mut options: Options) -> Re
             measure_with_bar(&model, &*dataset, &options)
         }
         Baseline::Untrained => {
-            let architecture = Architecture::preset(&args.architecture, args.latents)?;
-            let init = TrainConfig::default().init;
+            let TrainConfig { architecture, latents, init, .. } = TrainConfig::default();
+            let name = args.architecture.as_deref().unwrap_or(&architecture);
+            let architecture = Architecture::preset(name, args.latents.unwrap_or(latents))?;
             let model = F32Model::untrained(architecture, init, args.seed, &Device::Cpu)?;
             measure_with_bar(&model, &*dataset, &options)
         }

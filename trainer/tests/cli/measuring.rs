@@ -65,14 +65,15 @@ fn baselines_are_measured_without_reconstruction() {
     let folder = with(&["tiny"]);
     let line = "evaluate --baseline ground-truth --metrics mig --samples 200 --json";
     let evaluation: serde_json::Value = serde_json::from_str(&unbraid(folder.path(), line).succeeds().out).unwrap();
-    assert!(evaluation["scores"][0]["value"].as_f64().unwrap() > 0.9, "{evaluation}");
+    // 20 bins do not tell 32 and 40 values apart: 0.896 is the most that this protocol gives on sprites.
+    assert!((0.88..0.91).contains(&evaluation["scores"][0]["value"].as_f64().unwrap()), "{evaluation}");
     assert!(evaluation["statistics"]["reconstruction"].is_null());
     for (line, code, words) in [
         ("--baseline raw-pixels --metrics mig,sap", 2, ["metrics = sap", "mig, modularity for 4096 latents"]),
         ("--baseline untrained --latents 0", 2, ["latents = 0", "1 to 128"]),
         ("--baseline pca", 2, ["'pca'", "raw-pixels"]),
         ("tiny --baseline untrained", 2, ["--baseline", "cannot be used with"]),
-        ("tiny --latents 3", 2, ["--baseline", "required"]),
+        ("tiny --latents 3", 2, ["--latents", "cannot be used with"]),
         ("", 2, ["MODEL", "required"]),
     ] {
         refused(&folder, &format!("evaluate {line}"), code, &words);
