@@ -9,8 +9,8 @@ int8=$dir/model.int8.safetensors
 "$unbraid" export "$run" -o "$dir"
 "$unbraid" label "$dir"
 "$unbraid" quantize "$dir" -o "$int8" --report "$dir/quantization.json"
-"$unbraid" evaluate "$dir" -o "$dir/evaluation.json"
-"$unbraid" evaluate "$int8" -o "$dir/evaluation.int8.json"
+"$unbraid" evaluate "$dir" --metrics all -o "$dir/evaluation.json"
+"$unbraid" evaluate "$int8" --metrics all -o "$dir/evaluation.int8.json"
 # A heart, large and in the middle: index of shape 2, scale 5, rotation 0, x 15, y 15.
 "$unbraid" traverse "$int8" --image 696815 -o "$dir/traversal.png"
 "$unbraid" traverse "$int8" --image 696815 -o "$dir/traversal.gif"
