@@ -61,6 +61,18 @@ pub enum Activation {
     Tanh,
 }
 
+impl Activation {
+    /// The slope for negative inputs of an activation that is linear on both sides of 0, with slope 1 for positive ones.
+    pub fn negative_slope(self) -> Option<f32> {
+        match self {
+            Self::Identity => Some(1.0),
+            Self::Relu => Some(0.0),
+            Self::LeakyRelu(slope) => Some(slope),
+            Self::Tanh => None,
+        }
+    }
+}
+
 /// One layer; shapes are `(N, C, H, W)` and `(N, features)`, weights as PyTorch stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]

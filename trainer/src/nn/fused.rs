@@ -127,7 +127,30 @@ impl Fused {
         y: &mut [f32],
         buffers: &Buffers,
     ) -> Option<Buffer> {
-        let epilogue = Epilogue { bias: Some(bias), activation: self.activation };
+        self.product(n, x, weight, Epilogue { bias: Some(bias), activation: self.activation }, y, buffers)
+    }
+
+    /// The linear part of [`Self::forward`], W·x, without bias and activation.
+    pub fn forward_linear(
+        &self,
+        n: usize,
+        x: &[f32],
+        weight: &[f32],
+        y: &mut [f32],
+        buffers: &Buffers,
+    ) -> Option<Buffer> {
+        self.product(n, x, weight, Epilogue::NONE, y, buffers)
+    }
+
+    fn product(
+        &self,
+        n: usize,
+        x: &[f32],
+        weight: &[f32],
+        epilogue: Epilogue,
+        y: &mut [f32],
+        buffers: &Buffers,
+    ) -> Option<Buffer> {
         match &self.kind {
             Kind::Conv2d(geometry) => {
                 let mut blocks = buffers.take(n * geometry.blocks_size());

@@ -25,7 +25,7 @@ type Parameters = Option<(Var, Var)>;
 pub struct Network {
     name: &'static str,
     layers: Vec<Layer>,
-    parameters: Vec<Parameters>,
+    pub(super) parameters: Vec<Parameters>,
     shared: Arc<Shared>,
     /// Whether a pass is a tape.
     fused: bool,
@@ -154,11 +154,11 @@ impl Network {
     }
 
     /// Weight and bias of each layer that has them, in order.
-    fn vars(&self) -> impl Iterator<Item = &Var> {
+    pub(super) fn vars(&self) -> impl Iterator<Item = &Var> {
         self.parameters.iter().flatten().flat_map(|(weight, bias)| [weight, bias])
     }
 
-    fn tape(&self, x: &Tensor) -> Result<Option<Arc<Tape>>> {
+    pub(super) fn tape(&self, x: &Tensor) -> Result<Option<Arc<Tape>>> {
         let variables = || self.vars().cloned().collect();
         let record = || Tape::record(self.name, &self.layers, variables(), &self.shared, x).map(Arc::new);
         Ok(self.fused.then(record).transpose()?)

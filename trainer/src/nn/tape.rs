@@ -24,7 +24,7 @@ use crate::{model::Layer, profile};
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Memory for what is between layers.
-    buffers: Buffers,
+    pub buffers: Buffers,
     /// The gradients of the weights.
     pub gradients: Gradients,
 }
@@ -32,25 +32,25 @@ pub struct Shared {
 /// A pass that was made.
 #[derive(Debug)]
 pub struct Tape {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Weight and bias of each layer that has them, in order.
-    variables: Vec<Var>,
-    shared: Arc<Shared>,
-    n: usize,
-    shape: Inner,
+    pub(super) variables: Vec<Var>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) n: usize,
+    pub(super) shape: Inner,
     input: Buffer,
     /// What each layer is, took and left.
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// See [`Self::unit_gradients`].
     unit_gradients: OnceLock<Vec<Buffer>>,
 }
 
 #[derive(Debug)]
-struct Step {
-    layer: Fused,
+pub(super) struct Step {
+    pub layer: Fused,
     /// Where its weight stands in the variables; its bias follows.
-    weight: Option<usize>,
-    output: Buffer,
+    pub weight: Option<usize>,
+    pub output: Buffer,
     kept: Option<Buffer>,
 }
 
@@ -129,6 +129,10 @@ impl Tape {
     ) -> Result<Option<Tensor>> {
         let _section = profile::section(self.name, "backward");
         let (n, buffers) = (self.n, &self.shared.buffers);
+        let mut shapes = self.steps.iter().map(|step| step.layer.output).chain([self.shape]);
+        if shapes.any(|shape| matches!(shape, Inner::Image(..))) {
+            bail!("{}: a readout takes linear layers", self.name);
+        }
         let unit_gradients = match self.unit_gradients.get() {
             Some(known) => known,
             None => {
@@ -155,11 +159,10 @@ impl Tape {
     }
 
     /// The gradients of each row's `output·readout` for the row's input and, one after another, before each layer's activation.
-    fn unit_gradients(&self, readout: &[f32]) -> Result<Vec<Buffer>> {
+    pub(super) fn unit_gradients(&self, readout: &[f32]) -> Result<Vec<Buffer>> {
         let (last, buffers) = (self.last().0, &self.shared.buffers);
-        let shapes = self.steps.iter().map(|step| step.layer.output).chain([self.shape]);
-        if shapes.into_iter().any(|shape| matches!(shape, Inner::Image(..))) || last.size() != readout.len() {
-            bail!("{}: a readout of {} takes linear layers that end in as many", self.name, readout.len());
+        if last != Inner::Features(readout.len()) {
+            bail!("{}: expected an end in {} features, found {last:?}", self.name, readout.len());
         }
         let mut g = buffers.take(self.n * readout.len());
         g.chunks_exact_mut(self.n).zip(readout).for_each(|(row, &value)| row.fill(value));
@@ -220,10 +223,10 @@ fn scale_columns(values: &[f32], factors: &[f32], scaled: &mut [f32]) {
 }
 
 /// Where the gradients of the weights go, one tensor for each variable, and whether they replace what is there.
-type Destination<'a> = (&'a [Var], Output);
+pub(super) type Destination<'a> = (&'a [Var], Output);
 
 /// Values `(N, H, W, C)` or `(N, features)` as they lie between layers.
-fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
+pub(super) fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
     let mut inside = buffers.take(values.len());
     match shape {
         Inner::Image(_, _, channels) => permute::batch_inside(n, channels, values, &mut inside),
@@ -233,7 +236,7 @@ fn inward(n: usize, shape: Inner, values: &[f32], buffers: &Buffers) -> Buffer {
 }
 
 /// The inverse of [`inward`], with the shape that the values have.
-fn outward(n: usize, shape: Inner, values: &[f32]) -> (Vec<f32>, Shape) {
+pub(super) fn outward(n: usize, shape: Inner, values: &[f32]) -> (Vec<f32>, Shape) {
     let mut outside = vec![0.0; values.len()];
     match shape {
         Inner::Image(height, width, channels) => {

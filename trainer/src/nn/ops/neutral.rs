@@ -143,14 +143,39 @@ pub fn adam_update(
     parameter.set(&(parameter.as_tensor() - (change * rate)?)?)
 }
 
-/// The slope at 0 is that for negative inputs, as in the fused layers and in PyTorch; candle's own relu has 1 there. NaN stays NaN.
+/// The gradient of [`conv2d`] without activation for an input of `height` x `width`, from the one for its output: the transposed
+/// convolution, and zeros where no window fits any more.
+pub fn conv2d_input_gradient(
+    g: &Tensor,
+    weight: &Tensor,
+    window: Window,
+    (height, width): (usize, usize),
+) -> Result<Tensor> {
+    let seen = conv_transpose2d(g, weight, &no_bias(weight, 1)?, window, Activation::Identity)?;
+    fit(&fit(&seen, 1, 0, height)?, 2, 0, width)
+}
+
+/// The gradient of [`conv_transpose2d`] without activation for its input, from the one for its output: the convolution.
+pub fn conv_transpose2d_input_gradient(g: &Tensor, weight: &Tensor, window: Window) -> Result<Tensor> {
+    conv2d(g, weight, &no_bias(weight, 0)?, window, Activation::Identity)
+}
+
+fn no_bias(weight: &Tensor, outputs: usize) -> Result<Tensor> {
+    Tensor::zeros(weight.dim(outputs)?, weight.dtype(), weight.device())
+}
+
+/// NaN stays NaN.
 fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    let slope = match activation {
-        Activation::Identity => return Ok(x.clone()),
-        Activation::Relu => 0.0,
-        Activation::LeakyRelu(slope) => f64::from(slope),
-        Activation::Tanh => return x.tanh(),
-    };
-    let slopes = x.gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - slope, slope)?;
-    x.mul(&slopes.detach())
+    match activation.negative_slope() {
+        Some(1.0) => Ok(x.clone()),
+        Some(slope) => x.mul(&slopes(x, slope)?),
+        None => x.tanh(),
+    }
+}
+
+/// The slopes, 1 or `negative`, of a piecewise linear activation with inputs `x`, or outputs, whose signs are the same. The slope at
+/// 0 is that for negative inputs, as in the fused layers and in PyTorch; candle's own relu has 1 there.
+pub fn slopes(x: &Tensor, negative: f32) -> Result<Tensor> {
+    let negative = f64::from(negative);
+    Ok(x.gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - negative, negative)?.detach())
 }

@@ -1,0 +1,167 @@
+//! The second derivative of piecewise linear networks against candle's operations and against finite differences.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+use proptest::prelude::*;
+use unbraid_trainer::{
+    model::{Activation, Layer},
+    nn::Network,
+    rng::{self, Purpose},
+};
+
+const IMAGE: (usize, usize, usize) = (9, 8, 2);
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let values = rng::normals(&mut rng::stream(seed, Purpose::Report, 0), shape.iter().product());
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Every kind of layer: from images of 9x8 with two channels, whose border the last window does not reach, to three numbers.
+fn layers(activation: Activation) -> Vec<Layer> {
+    let window = |kernel, stride, padding| (kernel, stride, padding);
+    let conv = |in_channels, out_channels, (kernel, stride, padding)| Layer::Conv2d {
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding,
+        activation,
+    };
+    let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
+    vec![
+        conv(2, 5, window(3, 2, 0)),
+        Layer::Flatten,
+        linear(60, 16, activation),
+        Layer::Unflatten { channels: 4, height: 2, width: 2 },
+        Layer::ConvTranspose2d { in_channels: 4, out_channels: 16, kernel: 4, stride: 2, padding: 1, activation },
+        conv(16, 3, window(4, 2, 1)),
+        Layer::Flatten,
+        linear(12, 3, Activation::Identity),
+    ]
+}
+
+fn weights(layers: &[Layer], seed: u64) -> BTreeMap<String, Tensor> {
+    let mut weights = BTreeMap::new();
+    for (i, layer) in layers.iter().enumerate() {
+        let Some((shape, bias)) = layer.parameters() else { continue };
+        let weight = (random(&shape, seed + 2 * i as u64) * 0.4).unwrap();
+        weights.insert(format!("net.{i}.weight"), weight);
+        weights.insert(format!("net.{i}.bias"), random(&[bias], seed + 2 * i as u64 + 1));
+    }
+    weights
+}
+
+fn network(layers: &[Layer], weights: &BTreeMap<String, Tensor>) -> Network {
+    Network::from_tensors("net", layers, weights, &Device::Cpu).unwrap()
+}
+
+/// As [`network`], composed of candle's operations.
+fn composed(layers: &[Layer], weights: &BTreeMap<String, Tensor>) -> Network {
+    let mut network = network(layers, weights);
+    network.compose_layers();
+    network
+}
+
+/// E(‖g‖ - 1)² of the gradients of output 1.
+fn penalty(network: &Network, x: &Tensor) -> Result<Tensor> {
+    let g = network.input_gradient(x, 1).unwrap();
+    let norm = g.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
+    (norm - 1.0)?.sqr()?.mean_all()
+}
+
+/// The penalty's gradients, with half the sum of the outputs' squares added, through which biases count as well.
+fn gradients(network: &Network, x: &Tensor) -> Vec<Tensor> {
+    let outputs = (network.forward(x).unwrap().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+    let loss = (penalty(network, x).unwrap() + outputs).unwrap();
+    network.take_gradients(&loss.backward().unwrap()).unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, a: &Tensor, b: &Tensor) {
+    assert_eq!(a.dims(), b.dims(), "{what}");
+    let greatest = |t: &Tensor| t.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    let (difference, scale) = (greatest(&(a - b).unwrap()), greatest(b).max(1.0));
+    assert!(difference <= 2e-5 * scale, "{what}: differs by {difference}, values up to {scale}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn fused_and_composed_networks_agree(leaky in any::<bool>(), n in 1_usize..5, seed in 0_u64..10_000) {
+        let layers = layers(if leaky { Activation::LeakyRelu(0.2) } else { Activation::Relu });
+        let weights = weights(&layers, seed);
+        let (fused, composed) = (network(&layers, &weights), composed(&layers, &weights));
+        let x = random(&[n, IMAGE.0, IMAGE.1, IMAGE.2], seed + 100);
+        let [ours, theirs] = [&fused, &composed].map(|network| network.input_gradient(&x, 1).unwrap());
+        assert_close("input gradient", &ours, &theirs);
+        let names = fused.variables();
+        for ((name, _), (ours, theirs)) in names.iter().zip(gradients(&fused, &x).iter().zip(&gradients(&composed, &x))) {
+            assert_close(name, ours, theirs);
+        }
+    }
+}
+
+/// Without trusting any backward pass: g from outputs alone, and the penalty's gradient from penalties alone, in f64.
+#[test]
+fn both_derivatives_are_those_of_finite_differences() {
+    let layers = layers(Activation::LeakyRelu(0.2));
+    let weights = weights(&layers, 5);
+    let x = random(&[2, IMAGE.0, IMAGE.1, IMAGE.2], 77);
+    let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+    let weights_64: BTreeMap<_, _> = weights.iter().map(|(name, weight)| (name.clone(), double(weight))).collect();
+    let values = |tensor: &Tensor| double(&tensor.flatten_all().unwrap()).to_vec1::<f64>().unwrap();
+    let value = |tensor: Tensor| tensor.to_scalar::<f64>().unwrap();
+    // The slope of `f` along each of some of the values of `tensor`.
+    let slopes = |tensor: &Tensor, f: &dyn Fn(Tensor) -> f64| -> Vec<(usize, f64)> {
+        let start = values(tensor);
+        let nudged = |i: usize, by: f64| {
+            let mut values = start.clone();
+            values[i] += by;
+            f(Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap())
+        };
+        let some = (0..start.len()).step_by(start.len().div_ceil(12));
+        some.map(|i| (i, (nudged(i, 1e-6) - nudged(i, -1e-6)) / 2e-6)).collect()
+    };
+
+    let network = network(&layers, &weights);
+    let g = values(&network.input_gradient(&x, 1).unwrap());
+    let reference = composed(&layers, &weights_64);
+    let output = |x: Tensor| value(reference.forward(&x).unwrap().narrow(1, 1, 1).unwrap().sum_all().unwrap());
+    for (i, numeric) in slopes(&x, &output) {
+        assert!((numeric - g[i]).abs() < 1e-5 * numeric.abs().max(1.0), "g[{i}]: {} vs {numeric}", g[i]);
+    }
+
+    let loss = penalty(&network, &x).unwrap();
+    let analytic = network.take_gradients(&loss.backward().unwrap()).unwrap();
+    for ((name, _), analytic) in network.variables().iter().zip(&analytic) {
+        let analytic = values(analytic);
+        let penalty = |weight: Tensor| {
+            let mut weights = weights_64.clone();
+            weights.insert(name.clone(), weight);
+            value(penalty(&composed(&layers, &weights), &double(&x)).unwrap())
+        };
+        for (i, numeric) in slopes(&weights_64[name], &penalty) {
+            let difference = (numeric - analytic[i]).abs();
+            assert!(difference < 1e-4 * numeric.abs().max(0.1), "{name}[{i}]: {} vs {numeric}", analytic[i]);
+            assert!(!name.ends_with("bias") || analytic[i] == 0.0, "{name} moves no slope");
+        }
+    }
+    assert!(analytic.iter().any(|g| values(g).iter().any(|v| v.abs() > 0.1)), "the penalty has a gradient at all");
+}
+
+#[test]
+fn networks_without_a_second_derivative_here_are_refused() {
+    let refused = |layers: &[Layer], output: usize, words: &str| {
+        let network = network(layers, &weights(layers, 1));
+        let x = random(&[1, IMAGE.0, IMAGE.1, IMAGE.2], 1);
+        let error = network.input_gradient(&x, output).unwrap_err().to_string();
+        assert!(error.starts_with("net: ") && error.contains(words), "{error}");
+    };
+    refused(&layers(Activation::Relu), 3, "the last layer is Linear { in_features: 12, out_features: 3");
+    refused(&[], 0, "no layers");
+    refused(&layers(Activation::Relu)[..2], 3, "the last layer is Flatten");
+    refused(&layers(Activation::Tanh), 1, "layer 0 is Conv2d");
+    refused(&[Layer::MaxPool { kernel: 2, stride: 2 }, Layer::Flatten], 1, "layer 0 is MaxPool");
+}
