@@ -25,6 +25,11 @@ pub enum Purpose {
     Calibration,
     /// Images for reports and pictures.
     Report,
+    /// Codes and noise that images are generated from; position: a running number of the minibatch from 1, 0 for the noise of the
+    /// exported generator.
+    Codes,
+    /// Places between real and generated images; position: as the codes of the latter.
+    Interpolation,
 }
 
 /// The generator for `purpose` at `position` under `seed`.

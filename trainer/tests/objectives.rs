@@ -62,7 +62,7 @@ fn posterior(objective: &dyn Objective) -> (Gaussian, Tensor) {
     let images = thread::scope(|scope| {
         Loader::start(scope, &Sprites, draw, 1..=1, &Device::Cpu).next_batch().unwrap().images.remove(0)
     });
-    let code = objective.networks().0.forward_frozen(&images).unwrap();
+    let code = objective.networks().unwrap().0.forward_frozen(&images).unwrap();
     let half = |from| code.narrow(1, from, LATENTS).unwrap().contiguous().unwrap();
     let q = Gaussian { mean: half(0), log_var: half(LATENTS) };
     let noise = rng::normals(&mut rng::stream(7, Purpose::Noise, 0), 256 * LATENTS);
@@ -305,7 +305,8 @@ fn dc_ign_puts_each_factor_into_its_own_latent() {
                 let pixels = Positions.batch(&(0..32).map(image).collect::<Vec<_>>());
                 let pixels: Vec<f32> = pixels.into_iter().map(|p| f32::from(p) / 255.0).collect();
                 let images = Tensor::from_vec(pixels, (32, 64, 64, 1), &Device::Cpu).unwrap();
-                let means = objective.networks().0.forward_frozen(&images).unwrap().narrow(1, 0, LATENTS).unwrap();
+                let means =
+                    objective.networks().unwrap().0.forward_frozen(&images).unwrap().narrow(1, 0, LATENTS).unwrap();
                 let of_shape = means.var(0).unwrap().to_vec1::<f32>().unwrap();
                 variances.iter_mut().zip(of_shape).for_each(|(sum, variance)| *sum += variance);
             }
@@ -326,7 +327,7 @@ fn pca_and_ica_span_the_same_images_with_codes_of_variance_1() {
         let draw = Draw::new(&*objective, 1, 2000);
         let batch = thread::scope(|scope| Loader::start(scope, &Sprites, draw, 1..=1, device).next_batch().unwrap());
         let terms: BTreeMap<_, _> = objective.step(&batch, Company::ALONE).unwrap().into_iter().collect();
-        let (encoder, decoder) = objective.networks();
+        let (encoder, decoder) = objective.networks().unwrap();
         let codes = encoder.forward_frozen(&batch.images[0]).unwrap().narrow(1, 0, 10).unwrap();
         let decoded = decoder.forward_frozen(&codes).unwrap();
         (terms, codes, decoded, batch.images[0].clone())

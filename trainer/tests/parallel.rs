@@ -269,6 +269,7 @@ fn system(system: System) -> Box<dyn Objective> {
         _ => {
             let mut options = Options::default();
             options.vae.learning_rate = 1e-3;
+            options.info_wgan_gp.critic_steps = 2;
             start(system, &options)
         }
     }

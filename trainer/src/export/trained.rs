@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::{Extras, ModelConfig};
 use crate::{
-    Error, Result,
-    model::architecture_file::{self, ARCHITECTURE_FILE},
-    train::{checkpoint, run::read_config},
+    Error, Result, data,
+    model::{
+        F32Model,
+        architecture_file::{self, ARCHITECTURE_FILE},
+    },
+    train::{checkpoint, run},
 };
 
 /// A model in training, ready to be written.
@@ -22,19 +25,23 @@ pub struct Trained {
     pub extras: Extras,
 }
 
-/// The model in the newest whole checkpoint of the run in folder `run`; `warn` hears of damaged ones.
+/// The model in the newest whole checkpoint of the run in `folder`; `warn` hears of damaged ones.
 ///
 /// # Errors
 /// It is no run folder, or there is no whole checkpoint.
-pub fn model_of_run(run: &Path, warn: impl FnMut(&Error)) -> Result<Trained> {
-    let training = read_config(run)?;
-    let folder = run.join("checkpoints");
-    let checkpoint = checkpoint::latest(&folder, warn)?
-        .ok_or_else(|| Error::Unsupported(format!("{}: no checkpoint yet; expected at least one", folder.display())))?;
-    let of_model = |name: &str| name.starts_with("encoder.") || name.starts_with("decoder.");
-    let weights = checkpoint.state.into_iter().filter(|(name, _)| of_model(name)).collect();
+pub fn model_of_run(folder: &Path, warn: impl FnMut(&Error)) -> Result<Trained> {
+    let training = run::read_config(folder)?;
+    let checkpoints = folder.join("checkpoints");
+    let checkpoint = checkpoint::latest(&checkpoints, warn)?.ok_or_else(|| {
+        Error::Unsupported(format!("{}: no checkpoint yet; expected at least one", checkpoints.display()))
+    })?;
+    let architecture = training.architecture()?;
+    let mut objective = run::start(&training, &*data::open(&training.dataset)?, &Device::Cpu)?;
+    checkpoint.restore(&mut *objective, &checkpoints)?;
+    let (encoder, decoder) = objective.networks()?;
+    let weights = F32Model::of_networks(architecture.clone(), (&encoder, &decoder), &Device::Cpu).weights();
     let config = ModelConfig {
-        architecture: training.architecture()?,
+        architecture,
         objective: training.objective.name(),
         dataset: training.dataset.clone(),
         steps: checkpoint.step,

@@ -213,8 +213,8 @@ impl Objective for DcIgn {
         Ok(terms)
     }
 
-    fn networks(&self) -> (&Network, &Network) {
-        (&self.vae.encoder, &self.vae.decoder)
+    fn networks(&self) -> Result<(Network, Network)> {
+        Ok((self.vae.encoder.clone(), self.vae.decoder.clone()))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

@@ -160,8 +160,8 @@ impl Objective for FactorVae {
         Ok(terms)
     }
 
-    fn networks(&self) -> (&Network, &Network) {
-        (&self.vae.encoder, &self.vae.decoder)
+    fn networks(&self) -> Result<(Network, Network)> {
+        Ok((self.vae.encoder.clone(), self.vae.decoder.clone()))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -215,7 +215,7 @@ impl Discriminator {
 }
 
 /// ln(1 + e^x), without overflow.
-fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(super) fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 

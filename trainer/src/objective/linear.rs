@@ -106,8 +106,8 @@ impl Objective for Linear {
         company.read(batch.step, &terms.iter().map(|(name, term)| (*name, term)).collect::<Vec<_>>())
     }
 
-    fn networks(&self) -> (&Network, &Network) {
-        (&self.networks.encoder, &self.networks.decoder)
+    fn networks(&self) -> Result<(Network, Network)> {
+        Ok((self.networks.encoder.clone(), self.networks.decoder.clone()))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

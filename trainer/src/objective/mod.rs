@@ -7,6 +7,9 @@ pub mod dc_ign;
 pub mod dip_vae;
 pub mod factor_vae;
 mod ica;
+pub mod info;
+pub mod info_gan;
+pub mod info_wgan_gp;
 pub mod linear;
 mod pca;
 pub mod regularized;
@@ -152,8 +155,8 @@ pub trait Objective {
     /// A term that is not finite stops the step before the optimizer that would follow it.
     fn step(&mut self, batch: &Batch, company: Company) -> Result<Terms>;
 
-    /// The networks that are exported: encoder and decoder.
-    fn networks(&self) -> (&Network, &Network);
+    /// The networks that are exported, encoder and decoder, as they are now.
+    fn networks(&self) -> Result<(Network, Network)>;
 
     /// Weights and optimizer state by name, for a checkpoint.
     fn state(&self) -> BTreeMap<String, Tensor>;

@@ -12,6 +12,9 @@ use super::{
     dc_ign::{DcIgn, DcIgnOptions},
     dip_vae::{DipVae, DipVaeIOptions, DipVaeIiOptions, Variant},
     factor_vae::{FactorVae, FactorVaeOptions},
+    info::{InfoNetworks, InfoOptions},
+    info_gan::{InfoGan, InfoGanOptions},
+    info_wgan_gp::{InfoWganGp, InfoWganGpOptions},
     linear::{Linear, Rotation},
     regularized::{RegularizedVae, Regularizer},
     vae::VaeOptions,
@@ -47,6 +50,10 @@ pub enum System {
     Pca,
     /// Independent components of the pixels.
     Ica,
+    /// A GAN whose codes can be read off its images (Chen et al. 2016).
+    InfoGan,
+    /// The same with a Wasserstein critic and a gradient penalty (Gulrajani et al. 2017).
+    InfoWganGp,
 }
 
 /// The settings of all systems; a run keeps those of its own.
@@ -85,6 +92,18 @@ pub struct Options {
     #[command(flatten)]
     #[serde(flatten)]
     pub dc_ign: DcIgnOptions,
+    /// Of both InfoGANs.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub info: InfoOptions,
+    /// InfoGAN's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub info_gan: InfoGanOptions,
+    /// InfoWGAN-GP's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub info_wgan_gp: InfoWganGpOptions,
 }
 
 /// What every system starts from.
@@ -120,6 +139,8 @@ impl System {
             Self::DipVaeIi => Some(&options.dip_vae_ii),
             Self::FactorVae => Some(&options.factor_vae),
             Self::DcIgn => Some(&options.dc_ign),
+            Self::InfoGan => return vec![&options.info, &options.info_gan],
+            Self::InfoWganGp => return vec![&options.info, &options.info_wgan_gp],
         };
         [&options.vae as &dyn Settings].into_iter().chain(own).collect()
     }
@@ -128,6 +149,8 @@ impl System {
     pub fn check(self, options: &Options, dataset: &dyn Dataset, architecture: &Architecture) -> Result<()> {
         match self {
             Self::Pca | Self::Ica => return Linear::check(architecture),
+            Self::InfoGan => InfoNetworks::check(architecture, &options.info)?,
+            Self::InfoWganGp => InfoWganGp::check(architecture, &options.info)?,
             Self::DcIgn => drop(options.dc_ign.groups(dataset, architecture.latents)?),
             _ => {}
         }
@@ -172,6 +195,8 @@ impl System {
             Self::Pca => return Ok(Box::new(Linear::new(setup, Rotation::Principal)?)),
             Self::Ica => return Ok(Box::new(Linear::new(setup, Rotation::Independent)?)),
             Self::DcIgn => return Ok(Box::new(DcIgn::new(setup, &options.dc_ign, adam)?)),
+            Self::InfoGan => return Ok(Box::new(InfoGan::new(setup, &options.info, &options.info_gan)?)),
+            Self::InfoWganGp => return Ok(Box::new(InfoWganGp::new(setup, &options.info, &options.info_wgan_gp)?)),
         };
         Ok(Box::new(RegularizedVae::new(setup, adam, regularizer)?))
     }

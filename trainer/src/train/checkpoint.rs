@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{SafeTensors, tensor::TensorView};
 
 use super::files::write_atomic;
-use crate::{Error, Result};
+use crate::{Error, Result, objective::Objective};
 
 /// A checkpoint's content.
 #[derive(Debug)]
@@ -22,6 +22,19 @@ pub struct Checkpoint {
     pub step: u64,
     /// Weights and optimizer state.
     pub state: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Takes a fresh `objective` to where this checkpoint, one of those in `folder`, was saved.
+    ///
+    /// # Errors
+    /// It is of another run.
+    pub fn restore(&self, objective: &mut dyn Objective, folder: &Path) -> Result<()> {
+        objective.restore(&self.state, self.step).map_err(|e| {
+            let (folder, step) = (folder.display(), self.step);
+            Error::Unsupported(format!("{folder}: the checkpoint of step {step} is not one of this run: {e}"))
+        })
+    }
 }
 
 const FORMAT: &str = "unbraid-checkpoint-1";

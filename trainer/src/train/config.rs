@@ -243,13 +243,23 @@ pub(crate) fn validate_weight(name: &str, weight: f64) -> Result<()> {
 
 /// Refuses step sizes and decays that make no sense; `prefix` leads the names of the settings.
 pub(crate) fn validate_adam(prefix: &str, adam: &AdamOptions) -> Result<()> {
-    if !(adam.learning_rate > 0.0 && adam.learning_rate <= 1.0) {
-        return Err(Error::setting(&format!("{prefix}learning_rate"), adam.learning_rate, "above 0, at most 1"));
+    validate_learning_rate(&format!("{prefix}learning_rate"), adam.learning_rate)?;
+    validate_decay(&format!("{prefix}beta1"), adam.beta1)?;
+    validate_decay(&format!("{prefix}beta2"), adam.beta2)
+}
+
+/// Refuses step sizes that make no sense.
+pub(crate) fn validate_learning_rate(name: &str, rate: f64) -> Result<()> {
+    if !(rate > 0.0 && rate <= 1.0) {
+        return Err(Error::setting(name, rate, "above 0, at most 1"));
     }
-    for (name, beta) in [("beta1", adam.beta1), ("beta2", adam.beta2)] {
-        if !(0.0..1.0).contains(&beta) {
-            return Err(Error::setting(&format!("{prefix}{name}"), beta, "0 or more, below 1"));
-        }
+    Ok(())
+}
+
+/// Refuses decays of a running average that make no sense.
+pub(crate) fn validate_decay(name: &str, decay: f64) -> Result<()> {
+    if !(0.0..1.0).contains(&decay) {
+        return Err(Error::setting(name, decay, "0 or more, below 1"));
     }
     Ok(())
 }

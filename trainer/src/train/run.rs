@@ -19,7 +19,7 @@ use std::{
 use candle_core::{Device, Tensor};
 
 use super::{
-    checkpoint::{self, Checkpoint},
+    checkpoint,
     config::TrainConfig,
     device,
     files::{make_folder, remove_unfinished, write_atomic},
@@ -229,13 +229,10 @@ impl Run {
         let mut start = 0;
         if ranks.rank() == 0 {
             let damaged = |e: &Error| tell(Event::Note(format!("passed over a damaged checkpoint: {e}")));
-            if let Some(Checkpoint { step, state }) = checkpoint::latest(&checkpoints, damaged)? {
-                objective.restore(&state, step).map_err(|e| {
-                    let folder = checkpoints.display();
-                    Error::Unsupported(format!("{folder}: the checkpoint of step {step} is not one of this run: {e}"))
-                })?;
-                tell(Event::Note(format!("going on after step {step}")));
-                start = step;
+            if let Some(checkpoint) = checkpoint::latest(&checkpoints, damaged)? {
+                checkpoint.restore(objective, &checkpoints)?;
+                start = checkpoint.step;
+                tell(Event::Note(format!("going on after step {start}")));
             }
         }
         if ranks.world_size() > 1 {

@@ -41,7 +41,8 @@ impl Samples {
     /// Writes `step-N-reconstructions.png` and `step-N-traversal.png`, the latter with a row for every latent from -2 to 2
     /// around the code of the first image, and shows both to TensorBoard.
     pub fn write(&self, step: u64, objective: &dyn Objective, events: &mut EventWriter) -> Result<()> {
-        let model = F32Model::of_networks(self.architecture.clone(), objective.networks(), &self.device);
+        let (encoder, decoder) = objective.networks()?;
+        let model = F32Model::of_networks(self.architecture.clone(), (&encoder, &decoder), &self.device);
         let reconstructions = samples::reconstructions(&model, &self.images, COLUMNS, 1)?;
         let first = model.encode(&self.images[..self.architecture.image.size()])?.mean;
         let latents: Vec<Factor> = (0..self.architecture.latents).map(Factor::unnamed).collect();

@@ -15,8 +15,8 @@ use candle_core::Device;
 use unbraid_trainer::{
     data::{Dataset, sprites::Sprites},
     export::{self, Extras, ModelConfig},
-    model::{Activation, Architecture, ImageShape, Layer, PixelOutput},
-    nn::Init,
+    model::{Activation, Architecture, F32Model, ImageShape, Layer, PixelOutput},
+    nn::{Init, Network},
     objective::{Objective, Options, Setup, System, vae::Vae},
 };
 
@@ -203,9 +203,13 @@ pub fn start_on(
 /// Writes a model directory of [`tiny`] networks, so small that metrics over a hundred thousand images take seconds: two latents,
 /// random weights.
 pub fn write_tiny_model(dir: &Path) {
-    let architecture = tiny(2);
-    let vae = Vae::new(&architecture, Init::He, 1, &Device::Cpu).unwrap();
-    let weights = vae.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+    let vae = Vae::new(&tiny(2), Init::He, 1, &Device::Cpu).unwrap();
+    write_networks(dir, tiny(2), (&vae.encoder, &vae.decoder));
+}
+
+/// Writes a model directory of networks for sprites.
+pub fn write_networks(dir: &Path, architecture: Architecture, networks: (&Network, &Network)) {
+    let weights = F32Model::of_networks(architecture.clone(), networks, &Device::Cpu).weights();
     let config = ModelConfig {
         architecture,
         objective: "factor-vae".into(),
