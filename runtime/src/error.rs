@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::code::CodeError;
 use crate::format::MAX_NAME_BYTES;
+use crate::names::{Array, Field, Part};
 
 /// Any error of this crate, for callers who only pass it on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -79,7 +80,7 @@ pub enum LoadError {
     #[error("the file ends in the {part}: {expected} bytes needed, {found} found")]
     Truncated {
         /// What is cut off.
-        part: &'static str,
+        part: Part,
         /// Bytes that it needs.
         expected: u64,
         /// Bytes that there are.
@@ -113,7 +114,7 @@ pub enum LoadError {
         /// The record.
         place: Place,
         /// The field.
-        field: &'static str,
+        field: Field,
         /// Its value.
         found: i64,
         /// What is allowed.
@@ -125,7 +126,7 @@ pub enum LoadError {
         /// The layer.
         place: Place,
         /// The array.
-        array: &'static str,
+        array: Array,
         /// First byte, counted from the data section.
         start: u64,
         /// Byte behind the last.
@@ -159,7 +160,7 @@ pub enum LoadError {
         /// The later factor.
         place: Place,
         /// What they share.
-        field: &'static str,
+        field: Field,
         /// The earlier factor.
         first: Place,
     },

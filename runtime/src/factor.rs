@@ -30,12 +30,10 @@ impl<'a> Factor<'a> {
     /// Reads a factor record.
     pub(crate) fn read(record: &'a RecordBytes, unit: Fixed) -> Factor<'a> {
         let value = |at| unit.value(format::i16_at(record, at).into());
-        let length = format::size8_at(record, factor::NAME_LENGTH);
-        let name = format::from_byte(record, factor::NAME).get(..length).unwrap_or(&[]);
         let share = |at| Fixed::new(16).value(format::u32_at(record, at) as f32);
         Factor {
             latent: format::size16_at(record, factor::LATENT),
-            name: str::from_utf8(name).unwrap_or(""),
+            name: str::from_utf8(name(record)).unwrap_or(""),
             low: value(factor::LOW),
             high: value(factor::HIGH),
             center: value(factor::CENTER),
@@ -44,4 +42,10 @@ impl<'a> Factor<'a> {
             agreement: share(factor::AGREEMENT),
         }
     }
+}
+
+/// The name in a factor record.
+pub(crate) fn name(record: &RecordBytes) -> &[u8] {
+    let length = format::size8_at(record, factor::NAME_LENGTH);
+    format::from_byte(record, factor::NAME).get(..length).unwrap_or(&[])
 }

@@ -121,10 +121,14 @@ pub(crate) const fn i8_at(record: &RecordBytes, at: usize) -> i8 {
     u8_at(record, at).cast_signed()
 }
 
+/// The `u16` at `at`.
+pub(crate) const fn u16_at(record: &RecordBytes, at: usize) -> u16 {
+    u16::from_le_bytes([u8_at(record, at), u8_at(record, at.saturating_add(1))])
+}
+
 /// The `u16` at `at`, as a size.
-#[expect(clippy::as_conversions, reason = "u16 to usize, and `From` is not const yet")]
 pub(crate) const fn size16_at(record: &RecordBytes, at: usize) -> usize {
-    u16::from_le_bytes([u8_at(record, at), u8_at(record, at.saturating_add(1))]) as usize
+    size16(u16_at(record, at))
 }
 
 /// The `i16` at `at`.
@@ -143,9 +147,20 @@ pub(crate) const fn u32_at(record: &RecordBytes, at: usize) -> u32 {
 }
 
 /// The byte at `at`, as a size.
-#[expect(clippy::as_conversions, reason = "u8 to usize, and `From` is not const yet")]
 pub(crate) const fn size8_at(record: &RecordBytes, at: usize) -> usize {
-    u8_at(record, at) as usize
+    size8(u8_at(record, at))
+}
+
+/// A byte as a size.
+#[expect(clippy::as_conversions, reason = "u8 to usize, and `From` is not const yet")]
+pub(crate) const fn size8(value: u8) -> usize {
+    value as usize
+}
+
+/// A `u16` as a size.
+#[expect(clippy::as_conversions, reason = "u16 to usize, and `From` is not const yet")]
+pub(crate) const fn size16(value: u16) -> usize {
+    value as usize
 }
 
 /// A `u32` as a size; `usize::MAX` on machines whose memory it does not fit.

@@ -56,9 +56,9 @@ fn arrays(header: &Metadata, name: &str, layer: &Layer<'_>) -> Result<(), LoadEr
     if record.flags & FLAG_NEGATIVE_MULTIPLIERS != 0 {
         array("negative_multiplier", Dtype::I32, record.negative_multiplier, sizes.multipliers)?;
     }
-    if record.table_length != 0 {
+    if record.table_length() != 0 {
         let dtype = if record.output == output::PIXELS { Dtype::U8 } else { Dtype::I8 };
-        array("table", dtype, record.table, record.table_length)?;
+        array("table", dtype, record.table, record.table_length())?;
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ impl<'a> Layer<'a> {
             } else {
                 array(record.negative_multiplier, sizes.multipliers)
             },
-            table: array(record.table, record.table_length),
+            table: array(record.table, record.table_length()),
             record,
         }
     }
@@ -121,33 +121,33 @@ impl<'a> Layer<'a> {
 
     /// Shape of its input; `(1, 1, L)` for the decoder's first layer.
     pub fn input(&self) -> Shape {
-        self.record.input_shape.into()
+        self.record.input_shape().into()
     }
 
     /// Shape of its output.
     pub fn output(&self) -> Shape {
-        self.record.output_shape.into()
+        self.record.output_shape().into()
     }
 
     /// Kernel size (vertical, horizontal); (1, 1) for linear layers and upsampling.
     pub fn kernel(&self) -> (usize, usize) {
-        self.record.kernel.into()
+        self.record.kernel().into()
     }
 
     /// Stride (vertical, horizontal); the factors for upsampling.
     pub fn stride(&self) -> (usize, usize) {
-        self.record.stride.into()
+        self.record.stride().into()
     }
 
     /// [`stride`](Self::stride), by whose type no division panics; never 0 in a loaded model.
     #[inline]
     pub(crate) fn strides(&self) -> [NonZeroUsize; 2] {
-        self.record.stride.map(|stride| NonZeroUsize::new(stride).unwrap_or(NonZeroUsize::MIN))
+        self.record.stride().map(|stride| NonZeroUsize::new(stride).unwrap_or(NonZeroUsize::MIN))
     }
 
     /// Padding (above, left).
     pub fn padding(&self) -> (usize, usize) {
-        self.record.padding.into()
+        self.record.padding().into()
     }
 
     /// Whether its int8 outputs go through a table, which stands for any function of one number, such as tanh.
@@ -157,9 +157,9 @@ impl<'a> Layer<'a> {
 
     /// Multiply-adds for one image, those on padding included.
     pub fn macs(&self) -> u64 {
-        let [height, width, channels] = self.record.output_shape.map(wide);
+        let [height, width, channels] = self.record.output_shape().map(wide);
         let in_channels = wide(self.input().channels);
-        let [kernel_height, kernel_width] = self.record.kernel.map(wide);
+        let [kernel_height, kernel_width] = self.record.kernel().map(wide);
         let pairs = channels.saturating_mul(in_channels);
         match self.kind {
             LayerKind::Conv2d => {
@@ -174,10 +174,10 @@ impl<'a> Layer<'a> {
     /// Taps of a transposed convolution, summed over the output positions of axis 0 (vertical) or 1 (horizontal).
     fn tap_sum(&self, axis: usize) -> u64 {
         let field = |values: &[usize]| values.get(axis).copied().unwrap_or(1);
-        let kernel = field(&self.record.kernel);
+        let kernel = field(&self.record.kernel());
         let stride = self.strides().get(axis).copied().unwrap_or(NonZeroUsize::MIN);
-        let padding = field(&self.record.padding);
-        (0..field(&self.record.output_shape))
+        let padding = field(&self.record.padding());
+        (0..field(&self.record.output_shape()))
             .map(|position| wide(taps(kernel, stride.get(), position.saturating_add(padding) % stride)))
             .fold(0, u64::saturating_add)
     }
@@ -198,9 +198,9 @@ impl<'a> Layer<'a> {
 
     /// Input rows that must have arrived before output row `y` can be computed.
     pub(crate) fn rows_needed(&self, y: usize) -> usize {
-        let [kernel, _] = self.record.kernel;
+        let [kernel, _] = self.record.kernel();
         let [stride, _] = self.strides();
-        let [padding, _] = self.record.padding;
+        let [padding, _] = self.record.padding();
         let height = self.input().height;
         let needed = match self.kind {
             LayerKind::Conv2d | LayerKind::MaxPool => (y * stride.get() + kernel).saturating_sub(padding),
@@ -233,15 +233,15 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub(crate) fn of(record: &Record) -> Sizes {
         let product = |factors: &[usize]| factors.iter().copied().fold(1, usize::saturating_mul);
-        let [kernel_height, kernel_width] = record.kernel;
-        let [stride_height, stride_width] = record.stride;
-        let [_, _, in_channels] = record.input_shape;
-        let [_, _, out_channels] = record.output_shape;
+        let [kernel_height, kernel_width] = record.kernel();
+        let [stride_height, stride_width] = record.stride();
+        let [_, _, in_channels] = record.input_shape();
+        let [_, _, out_channels] = record.output_shape();
         let window = product(&[kernel_height, kernel_width, in_channels]);
         let (products, outputs, phases) = match record.kind {
             kind::CONV2D => (window, out_channels, 1),
             kind::CONV_TRANSPOSE2D => (window, out_channels, stride_height.saturating_mul(stride_width)),
-            kind::LINEAR => (product(&record.input_shape), product(&record.output_shape), 1),
+            kind::LINEAR => (product(&record.input_shape()), product(&record.output_shape()), 1),
             _ => (0, 0, 0),
         };
         Sizes {

@@ -79,6 +79,7 @@ mod layer;
 mod load;
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod model;
+mod names;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 #[cfg(feature = "std")]
@@ -100,6 +101,7 @@ pub use format::{MAX_LATENTS, MAX_LAYERS, MAX_NAME_BYTES};
 pub use header::metadata;
 pub use layer::{ImageShape, Layer, LayerKind, Shape};
 pub use model::Model;
+pub use names::{Array, Field, Part};
 #[cfg(feature = "std")]
 pub use packed::{Backend, PackError, Packed, UnknownBackend};
 pub use profile::{Clock, Probe, Profile};

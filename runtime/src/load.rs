@@ -7,24 +7,28 @@ use crate::error::{LoadError, Place};
 use crate::format::{self, IMAGE_ZERO_POINT, PREFIX_BYTES, RECORD_BYTES, RecordBytes, header, output, wide};
 use crate::layer::Shape;
 use crate::model::{Model, Network};
+use crate::names::{Field, Part};
 use crate::plan::{self, LATENT_BYTES, PIXEL_BYTES, Record};
 
 /// Checks a whole file, but for its safetensors header.
+// Its variables are on the stack only while it runs.
+#[inline(never)]
 pub(crate) fn load(file: &[u8]) -> Result<Model<'_>, LoadError> {
     // What is wrong if the file ends where it starts.
-    let reason = LoadError::Truncated { part: "header length", expected: wide(PREFIX_BYTES), found: wide(file.len()) };
+    let reason =
+        LoadError::Truncated { part: Part::HeaderLength, expected: wide(PREFIX_BYTES), found: wide(file.len()) };
     let mut inspection = Inspection { place: Place::Header, passes: true, reason };
     inspection.file(file).map_err(|Broken| inspection.reason)
 }
 
 /// Fields of the plan header, where they lie, and the numbers that they may hold.
-const LIMITS: &[(&str, usize, isize, usize)] = &[
-    ("image height", header::HEIGHT, 1, format::MAX_SIDE),
-    ("image width", header::WIDTH, 1, format::MAX_SIDE),
-    ("image channels", header::CHANNELS, 1, format::MAX_IMAGE_CHANNELS),
-    ("latents", header::LATENTS, 1, format::MAX_LATENTS),
-    ("encoder layers", header::ENCODER_LAYERS, 0, format::MAX_LAYERS),
-    ("decoder layers", header::DECODER_LAYERS, 0, format::MAX_LAYERS),
+const LIMITS: &[(Field, usize, isize, usize)] = &[
+    (Field::ImageHeight, header::HEIGHT, 1, format::MAX_SIDE),
+    (Field::ImageWidth, header::WIDTH, 1, format::MAX_SIDE),
+    (Field::ImageChannels, header::CHANNELS, 1, format::MAX_IMAGE_CHANNELS),
+    (Field::Latents, header::LATENTS, 1, format::MAX_LATENTS),
+    (Field::EncoderLayers, header::ENCODER_LAYERS, 0, format::MAX_LAYERS),
+    (Field::DecoderLayers, header::DECODER_LAYERS, 0, format::MAX_LAYERS),
 ];
 
 /// What the layers of a file are checked against.
@@ -40,11 +44,11 @@ impl Inspection {
         let json = u64::from_le_bytes(*file.first_chunk().ok_or(Broken)?);
         let Some(start) = format::data_start(file) else {
             let expected = json.saturating_add(wide(PREFIX_BYTES));
-            return Err(self.truncated("header", expected, file.len()));
+            return Err(self.truncated(Part::Header, expected, file.len()));
         };
         let data = format::from_byte(file, start);
         let Some(record) = data.first_chunk() else {
-            return Err(self.truncated("plan header", wide(RECORD_BYTES), data.len()));
+            return Err(self.truncated(Part::PlanHeader, wide(RECORD_BYTES), data.len()));
         };
         let bytes = self.header(record, data)?;
         let size = |at| format::size16_at(record, at);
@@ -74,16 +78,15 @@ impl Inspection {
             decoder: Network::new(data, first_decoder, decoder_layers, LATENT_BYTES),
             factors,
         };
-        for need in [model.encoder.need, model.decoder.need] {
-            if addressable(need.total()).is_none() {
-                return Err(self.refuse(LoadError::Memory { needed: wide(need.total()) }));
-            }
+        let needed = model.encoder.need.total().max(model.decoder.need.total());
+        if addressable(needed).is_none() {
+            return Err(self.refuse(LoadError::Memory { needed: wide(needed) }));
         }
         Ok(model)
     }
 
     #[cold]
-    fn truncated(&mut self, part: &'static str, expected: u64, found: usize) -> Broken {
+    fn truncated(&mut self, part: Part, expected: u64, found: usize) -> Broken {
         self.refuse(LoadError::Truncated { part, expected, found: wide(found) })
     }
 
@@ -98,15 +101,15 @@ impl Inspection {
         if found != usize::from(format::VERSION) {
             return Err(self.refuse(LoadError::Version { found: wide(found), expected: format::VERSION.into() }));
         }
-        self.exactly("header length", size(header::LENGTH).cast_signed(), RECORD_BYTES.cast_signed());
+        self.exactly(Field::HeaderLength, size(header::LENGTH).cast_signed(), RECORD_BYTES.cast_signed());
         let expected = format::u32_at(record, header::DATA_BYTES);
         let found = u32::try_from(data.len()).unwrap_or(u32::MAX);
         if found < expected {
-            return Err(self.truncated("data section", expected.into(), data.len()));
+            return Err(self.truncated(Part::DataSection, expected.into(), data.len()));
         }
         if found > expected {
             // The field's value, and what it would have to be.
-            return Err(self.refuse_range("data section length", expected.into(), found.into(), found.into()));
+            return Err(self.refuse_range(Field::DataSectionLength, expected.into(), found.into(), found.into()));
         }
         let (found, expected) = (format::u32_at(record, header::CHECKSUM), checksum::of_data(data));
         if found != expected {
@@ -114,24 +117,24 @@ impl Inspection {
         }
 
         for (field, at, low, high) in LIMITS {
-            self.between(field, size(*at).cast_signed(), *low, high.cast_signed());
+            self.between(*field, size(*at).cast_signed(), *low, high.cast_signed());
         }
-        self.between("factors", size(header::FACTORS).cast_signed(), 0, size(header::LATENTS).cast_signed());
+        self.between(Field::Factors, size(header::FACTORS).cast_signed(), 0, size(header::LATENTS).cast_signed());
         if size(header::ENCODER_LAYERS) == 0 {
-            self.between("decoder layers", size(header::DECODER_LAYERS).cast_signed(), 1, isize::MAX);
+            self.between(Field::DecoderLayers, size(header::DECODER_LAYERS).cast_signed(), 1, isize::MAX);
         }
         let bits = |at| format::u8_at(record, at).into();
-        self.between("mean_bits", bits(header::MEAN_BITS), 0, format::MAX_BITS.into());
-        self.between("log_var_bits", bits(header::LOG_VAR_BITS), 0, format::MAX_BITS.into());
-        self.zeros("reserved", format::from_byte(record, header::RESERVED));
+        self.between(Field::MeanBits, bits(header::MEAN_BITS), 0, format::MAX_BITS.into());
+        self.between(Field::LogVarBits, bits(header::LOG_VAR_BITS), 0, format::MAX_BITS.into());
+        self.zeros(Field::Reserved, format::from_byte(record, header::RESERVED));
 
         let layers = size(header::ENCODER_LAYERS).saturating_add(size(header::DECODER_LAYERS));
         let records = layers.saturating_add(size(header::FACTORS)).saturating_add(1);
         let bytes = records.saturating_mul(RECORD_BYTES);
         let found = format::size_of_u32(format::u32_at(record, header::PLAN_BYTES));
-        self.exactly("plan length", found.cast_signed(), bytes.cast_signed());
+        self.exactly(Field::PlanLength, found.cast_signed(), bytes.cast_signed());
         if data.len() < bytes {
-            self.truncated("plan", wide(bytes), data.len());
+            self.truncated(Part::Plan, wide(bytes), data.len());
         }
         self.verdict()?;
         Ok(bytes)
@@ -160,7 +163,7 @@ impl Inspection {
                 self.end(plan, &record, decoder);
                 self.verdict()?;
             }
-            position.input = record.output_shape;
+            position.input = record.output_shape();
             position.input_zero_point = record.next_zero_point();
             position.latents = false;
         }
@@ -170,11 +173,15 @@ impl Inspection {
     /// Checks that the last layer makes a code or an image.
     fn end(&mut self, plan: &Plan<'_>, record: &Record, decoder: bool) {
         if decoder {
-            self.shape(&["output height", "output width", "output channels"], &record.output_shape, &plan.image);
+            self.shape(
+                &[Field::OutputHeight, Field::OutputWidth, Field::OutputChannels],
+                &record.output_shape(),
+                &plan.image,
+            );
         } else {
-            self.exactly("kind", record.kind.into(), format::kind::LINEAR.into());
-            let features = Shape::from(record.output_shape).len();
-            self.exactly("output features", features.cast_signed(), plan.latents.saturating_mul(2).cast_signed());
+            self.exactly(Field::Kind, record.kind.into(), format::kind::LINEAR.into());
+            let features = Shape::from(record.output_shape()).len();
+            self.exactly(Field::OutputFeatures, features.cast_signed(), plan.latents.saturating_mul(2).cast_signed());
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::arena::addressable;
 use crate::code::{Code, Fixed};
 use crate::error::{LoadError, RunError, UnknownFactor};
-use crate::factor::Factor;
+use crate::factor::{self, Factor};
 use crate::format::RecordBytes;
 use crate::layer::{ImageShape, Layer};
 use crate::load;
@@ -28,8 +28,8 @@ impl<'a> Network<'a> {
     /// `first` is at most `MAX_LAYERS` + 1.
     pub(crate) fn new(data: &'a [u8], first: usize, layers: usize, element: usize) -> Self {
         let need = Need::of(data, first, layers, element);
-        let [first, element] = [first, element].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
-        Network { data, layers, need, first, element }
+        let narrow = |number| u8::try_from(number).unwrap_or(u8::MAX);
+        Network { data, layers, need, first: narrow(first), element: narrow(element) }
     }
 
     /// Bytes of an element of the first layer's input.
@@ -80,10 +80,10 @@ impl<'a> Model<'a> {
     ///
     /// The first rule of the format that the file breaks, with the values that disagree.
     pub fn load(file: &'a [u8]) -> Result<Model<'a>, LoadError> {
-        let model = load::load(file)?;
+        let model = load::load(file);
         #[cfg(feature = "std")]
-        crate::header::check(file, &model)?;
-        Ok(model)
+        let model = model.and_then(|model| crate::header::check(file, &model).map(|()| model));
+        model
     }
 
     /// Shape of the image, `(H, W, C)`, one byte a channel.
@@ -145,7 +145,9 @@ impl<'a> Model<'a> {
     ///
     /// If the model has none.
     pub fn factor(&self, name: &str) -> Result<Factor<'a>, UnknownFactor> {
-        self.factors().find(|factor| factor.name == name).ok_or_else(|| UnknownFactor::new(name))
+        let record = self.factors.iter().find(|record| factor::name(record) == name.as_bytes());
+        let record = record.ok_or_else(|| UnknownFactor::new(name))?;
+        Ok(Factor::read(record, Fixed::new(self.mean_bits)))
     }
 
     /// Bytes of arena that `encode` needs; 0 without an encoder.

@@ -3,7 +3,8 @@
 //! The compiler can evaluate all of it, so that firmware knows its memory from the file it embeds.
 
 use crate::format::{
-    self, RECORD_BYTES, RecordBytes, header, i8_at, kind, layer, output, size8_at, size16_at, u8_at, u32_at,
+    self, RECORD_BYTES, RecordBytes, header, i8_at, kind, layer, output, size8, size16, size16_at, u8_at, u16_at,
+    u32_at,
 };
 use crate::kernels::MISALIGNMENT;
 use crate::stream::Ring;
@@ -29,28 +30,29 @@ pub(crate) const LATENT_BYTES: usize = 2;
 /// Bytes of a 32-bit accumulator, bias or multiplier.
 pub(crate) const WORD_BYTES: usize = 4;
 
-/// A layer record as in the file. Pairs are (vertical, horizontal), shapes `(H, W, C)`.
+/// A layer record as in the file, and as narrow: it lies on small stacks. Pairs are (vertical, horizontal), shapes
+/// `(H, W, C)`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {
-    pub(crate) kind: u8,
-    pub(crate) output: u8,
-    pub(crate) shift: u8,
-    pub(crate) flags: u8,
-    pub(crate) input_shape: [usize; 3],
-    pub(crate) output_shape: [usize; 3],
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) padding: [usize; 2],
-    pub(crate) input_zero_point: i8,
-    pub(crate) output_zero_point: i8,
-    pub(crate) minimum: i8,
-    pub(crate) maximum: i8,
-    pub(crate) table_length: usize,
     pub(crate) weight: u32,
     pub(crate) bias: u32,
     pub(crate) multiplier: u32,
     pub(crate) negative_multiplier: u32,
     pub(crate) table: u32,
+    input_shape: [u16; 3],
+    output_shape: [u16; 3],
+    table_length: u16,
+    kernel: [u8; 2],
+    stride: [u8; 2],
+    padding: [u8; 2],
+    pub(crate) kind: u8,
+    pub(crate) output: u8,
+    pub(crate) shift: u8,
+    pub(crate) flags: u8,
+    pub(crate) input_zero_point: i8,
+    pub(crate) output_zero_point: i8,
+    pub(crate) minimum: i8,
+    pub(crate) maximum: i8,
     pub(crate) table_zero_point: i8,
 }
 
@@ -58,32 +60,57 @@ impl Record {
     /// Reads a record from its 64 bytes.
     pub(crate) const fn read(bytes: &RecordBytes) -> Record {
         Record {
-            kind: u8_at(bytes, layer::KIND),
-            output: u8_at(bytes, layer::OUTPUT),
-            shift: u8_at(bytes, layer::SHIFT),
-            flags: u8_at(bytes, layer::FLAGS),
-            input_shape: shape_at(bytes, layer::INPUT_SHAPE),
-            output_shape: shape_at(bytes, layer::OUTPUT_SHAPE),
-            kernel: pair_at(bytes, layer::KERNEL),
-            stride: pair_at(bytes, layer::STRIDE),
-            padding: pair_at(bytes, layer::PADDING),
-            input_zero_point: i8_at(bytes, layer::INPUT_ZERO_POINT),
-            output_zero_point: i8_at(bytes, layer::OUTPUT_ZERO_POINT),
-            minimum: i8_at(bytes, layer::MINIMUM),
-            maximum: i8_at(bytes, layer::MAXIMUM),
-            table_length: size16_at(bytes, layer::TABLE_LENGTH),
             weight: u32_at(bytes, layer::WEIGHT),
             bias: u32_at(bytes, layer::BIAS),
             multiplier: u32_at(bytes, layer::MULTIPLIER),
             negative_multiplier: u32_at(bytes, layer::NEGATIVE_MULTIPLIER),
             table: u32_at(bytes, layer::TABLE),
+            input_shape: shape_at(bytes, layer::INPUT_SHAPE),
+            output_shape: shape_at(bytes, layer::OUTPUT_SHAPE),
+            table_length: u16_at(bytes, layer::TABLE_LENGTH),
+            kernel: pair_at(bytes, layer::KERNEL),
+            stride: pair_at(bytes, layer::STRIDE),
+            padding: pair_at(bytes, layer::PADDING),
+            kind: u8_at(bytes, layer::KIND),
+            output: u8_at(bytes, layer::OUTPUT),
+            shift: u8_at(bytes, layer::SHIFT),
+            flags: u8_at(bytes, layer::FLAGS),
+            input_zero_point: i8_at(bytes, layer::INPUT_ZERO_POINT),
+            output_zero_point: i8_at(bytes, layer::OUTPUT_ZERO_POINT),
+            minimum: i8_at(bytes, layer::MINIMUM),
+            maximum: i8_at(bytes, layer::MAXIMUM),
             table_zero_point: i8_at(bytes, layer::TABLE_ZERO_POINT),
         }
     }
 
+    pub(crate) const fn input_shape(&self) -> [usize; 3] {
+        sizes(self.input_shape)
+    }
+
+    pub(crate) const fn output_shape(&self) -> [usize; 3] {
+        sizes(self.output_shape)
+    }
+
+    pub(crate) const fn kernel(&self) -> [usize; 2] {
+        pair(self.kernel)
+    }
+
+    pub(crate) const fn stride(&self) -> [usize; 2] {
+        pair(self.stride)
+    }
+
+    pub(crate) const fn padding(&self) -> [usize; 2] {
+        pair(self.padding)
+    }
+
+    /// Entries of the table.
+    pub(crate) const fn table_length(&self) -> usize {
+        size16(self.table_length)
+    }
+
     /// The zero point of what the next layer gets.
     pub(crate) const fn next_zero_point(&self) -> i8 {
-        if self.table_length == 0 { self.output_zero_point } else { self.table_zero_point }
+        if self.table_length() == 0 { self.output_zero_point } else { self.table_zero_point }
     }
 
     /// Whether the layer waits for its whole input.
@@ -93,9 +120,9 @@ impl Record {
 
     /// Input rows that the layer has to see at once: the slots of its ring buffer.
     pub(crate) const fn ring_rows(&self) -> usize {
-        let [height, _, _] = self.input_shape;
-        let [kernel, _] = self.kernel;
-        let [stride, _] = self.stride;
+        let [height, _, _] = self.input_shape();
+        let [kernel, _] = self.kernel();
+        let [stride, _] = self.stride();
         let window = match self.kind {
             kind::CONV2D | kind::MAX_POOL => kernel,
             kind::CONV_TRANSPOSE2D => taps(kernel, stride, 0),
@@ -107,10 +134,10 @@ impl Record {
 
     /// Bytes of scratch for one output row.
     const fn scratch_bytes(&self) -> usize {
-        let [in_height, in_width, in_channels] = self.input_shape;
-        let [_, out_width, out_channels] = self.output_shape;
-        let [kernel_height, kernel_width] = self.kernel;
-        let [stride_height, stride_width] = self.stride;
+        let [in_height, in_width, in_channels] = self.input_shape();
+        let [_, out_width, out_channels] = self.output_shape();
+        let [kernel_height, kernel_width] = self.kernel();
+        let [stride_height, stride_width] = self.stride();
         let (rows, taps_height, taps_width) = match self.kind {
             kind::CONV2D => (out_channels, kernel_height, kernel_width),
             kind::CONV_TRANSPOSE2D => {
@@ -146,15 +173,25 @@ const fn smaller(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
 }
 
-const fn pair_at(bytes: &RecordBytes, at: usize) -> [usize; 2] {
-    [size8_at(bytes, at), size8_at(bytes, at.saturating_add(1))]
+const fn pair_at(bytes: &RecordBytes, at: usize) -> [u8; 2] {
+    [u8_at(bytes, at), u8_at(bytes, at.saturating_add(1))]
 }
 
-const fn shape_at(bytes: &RecordBytes, at: usize) -> [usize; 3] {
-    [size16_at(bytes, at), size16_at(bytes, at.saturating_add(2)), size16_at(bytes, at.saturating_add(4))]
+const fn shape_at(bytes: &RecordBytes, at: usize) -> [u16; 3] {
+    [u16_at(bytes, at), u16_at(bytes, at.saturating_add(2)), u16_at(bytes, at.saturating_add(4))]
+}
+
+const fn pair([vertical, horizontal]: [u8; 2]) -> [usize; 2] {
+    [size8(vertical), size8(horizontal)]
+}
+
+const fn sizes([height, width, channels]: [u16; 3]) -> [usize; 3] {
+    [size16(height), size16(width), size16(channels)]
 }
 
 /// The plan's record `index`, the header counted as record 0; zeros outside.
+// Once in a small device's flash.
+#[inline(never)]
 pub(crate) const fn record(plan: &[u8], index: usize) -> &RecordBytes {
     match format::from_byte(plan, index.saturating_mul(RECORD_BYTES)).first_chunk() {
         Some(record) => record,
@@ -168,7 +205,7 @@ pub(crate) const fn record(plan: &[u8], index: usize) -> &RecordBytes {
 /// behind it come to life. So buffers form stages, each from a linear layer's input to the next one's; a stage is alive
 /// together with the first buffer of the next, and may share memory with the others. Stages are laid out from the two
 /// ends of the arena in turn.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Rings {
     from_end: bool,
     /// Bytes of the current stage.
@@ -183,24 +220,25 @@ impl Rings {
     }
 
     /// Adds the buffer before a layer, whose elements have `element` bytes.
-    pub(crate) const fn add_input(self, record: &Record, element: usize) -> Rings {
+    pub(crate) const fn add_input(&mut self, record: &Record, element: usize) {
         let bytes = input_bytes(record, element);
+        self.add(bytes);
         if record.needs_all_rows() {
-            let both = self.add(bytes);
-            Rings { from_end: !self.from_end, used: bytes, peak: both.peak }
-        } else {
-            self.add(bytes)
+            self.from_end = !self.from_end;
+            self.used = bytes;
         }
     }
 
     /// Adds the buffer after the last layer, one row.
-    pub(crate) const fn add_output(self, record: &Record) -> Rings {
-        self.add(output_row_bytes(record))
+    pub(crate) const fn add_output(&mut self, record: &Record) {
+        self.add(output_row_bytes(record));
     }
 
-    const fn add(self, bytes: usize) -> Rings {
-        let used = self.used.saturating_add(bytes);
-        Rings { used, peak: if used > self.peak { used } else { self.peak }, ..self }
+    const fn add(&mut self, bytes: usize) {
+        self.used = self.used.saturating_add(bytes);
+        if self.used > self.peak {
+            self.peak = self.used;
+        }
     }
 
     /// Offset of the buffer added last, `bytes` long, in an area of `total` bytes.
@@ -211,13 +249,13 @@ impl Rings {
 
 /// Bytes of the buffer before a layer, from the bytes of an element.
 pub(crate) const fn input_bytes(record: &Record, element: usize) -> usize {
-    let [_, width, channels] = record.input_shape;
+    let [_, width, channels] = record.input_shape();
     width.saturating_mul(channels).saturating_mul(record.ring_rows()).saturating_mul(element)
 }
 
 /// Bytes of one output row: codes are int16, all else bytes.
 pub(crate) const fn output_row_bytes(record: &Record) -> usize {
-    let [_, width, channels] = record.output_shape;
+    let [_, width, channels] = record.output_shape();
     let element = if record.output == output::CODE { 2 } else { 1 };
     width.saturating_mul(channels).saturating_mul(element)
 }
@@ -242,13 +280,14 @@ impl Need {
         let mut index = 0;
         while index < layers {
             let layer = Record::read(record(plan, first.saturating_add(index)));
-            rings = rings.add_input(&layer, if index == 0 { element } else { 1 });
-            if layer.scratch_bytes() > need.scratch {
-                need.scratch = layer.scratch_bytes();
+            rings.add_input(&layer, if index == 0 { element } else { 1 });
+            let scratch = layer.scratch_bytes();
+            if scratch > need.scratch {
+                need.scratch = scratch;
             }
             index = index.saturating_add(1);
             if index == layers {
-                rings = rings.add_output(&layer);
+                rings.add_output(&layer);
                 need.table = index.saturating_add(1).saturating_mul(RING_BYTES).saturating_add(MISALIGNMENT);
             }
         }

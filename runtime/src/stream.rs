@@ -64,12 +64,13 @@ impl<'a> Stream<'a> {
         for index in 0..network.layers {
             let layer = network.layer(index);
             let element = self.element(index);
-            layout = layout.add_input(&layer.record, element);
+            layout.add_input(&layer.record, element);
             let offset = layout.offset(plan::input_bytes(&layer.record, element), network.need.rings);
             self.set_ring(index, Ring { offset: short(offset), rows: 0, needed: narrow(layer.rows_needed(0)) });
         }
         let last = network.record(network.layers.saturating_sub(1));
-        let offset = layout.add_output(&last).offset(plan::output_row_bytes(&last), network.need.rings);
+        layout.add_output(&last);
+        let offset = layout.offset(plan::output_row_bytes(&last), network.need.rings);
         self.set_ring(network.layers, Ring { offset: short(offset), rows: 0, needed: ALL_MADE });
     }
 
@@ -100,7 +101,7 @@ impl<'a> Stream<'a> {
     fn slot(&self, index: usize) -> Range<usize> {
         let (slots, row_bytes) = if index < self.network.layers {
             let record = self.network.record(index);
-            let [_, width, channels] = record.input_shape;
+            let [_, width, channels] = record.input_shape();
             (record.ring_rows(), width * channels * self.element(index))
         } else {
             (1, plan::output_row_bytes(&self.network.record(self.network.layers.saturating_sub(1))))
@@ -198,6 +199,8 @@ fn short(offset: usize) -> u32 {
 }
 
 /// The part of an arena that a network needs.
+// Once in a small device's flash.
+#[inline(never)]
 pub(crate) fn working_memory<'m>(network: &Network<'_>, arena: &'m mut [u8]) -> Result<&'m mut [u8], RunError> {
     let (expected, found) = (network.need.total(), arena.len());
     arena.get_mut(..expected).ok_or(RunError::ArenaSize { expected, found })

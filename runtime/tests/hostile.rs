@@ -3,7 +3,7 @@
 mod networks;
 
 use networks::Random;
-use unbraid::{LoadError, Model, checked_arena_bytes, writer};
+use unbraid::{LoadError, Model, Part, checked_arena_bytes, writer};
 
 const TINY: &[u8] = include_bytes!("data/tiny.int8.safetensors");
 
@@ -37,11 +37,14 @@ fn errors_name_the_cause() {
         Model::load(&file).unwrap_err()
     };
     assert!(matches!(error(&|file| file.truncate(5)), LoadError::Truncated { expected: 8, found: 5, .. }));
-    assert!(matches!(error(&|file| file[7] = 1), LoadError::Truncated { part: "header", .. }));
+    assert!(matches!(error(&|file| file[7] = 1), LoadError::Truncated { part: Part::Header, .. }));
     assert!(matches!(error(&|file| file[start] = b'X'), LoadError::Magic { .. }));
     assert!(matches!(error(&|file| file[start + 8] = 2), LoadError::Version { found: 2, expected: 1 }));
     assert!(matches!(error(&|file| *file.last_mut().unwrap() ^= 1), LoadError::Checksum { .. }));
-    assert!(matches!(error(&|file| file.truncate(file.len() - 1)), LoadError::Truncated { part: "data section", .. }));
+    assert!(matches!(
+        error(&|file| file.truncate(file.len() - 1)),
+        LoadError::Truncated { part: Part::DataSection, .. }
+    ));
     let rename = |from: &str, to: &str| {
         let header = std::str::from_utf8(&TINY[8..start]).unwrap().replacen(from, to, 1);
         assert_eq!(header.len(), start - 8);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use networks::Random;
 use safetensors::{Dtype, SafeTensors};
 use unbraid::writer::{self, FactorSpec, FileSpec, LayerSpec, OutputSpec, Parameters, WriteError};
-use unbraid::{Expected, LoadError, Model, Place, Shape, metadata};
+use unbraid::{Expected, Field, LoadError, Model, Place, Shape, metadata};
 
 fn parameters(layer: &mut LayerSpec) -> &mut Parameters {
     match layer {
@@ -106,11 +106,11 @@ fn mistakes_are_named() {
 
     let error = changed(|spec| parameters(&mut spec.encoder[1]).shift = 0);
     let expected = Expected::Between(1, 62);
-    assert_eq!(error, Err(LoadError::Value { place, field: "shift", found: 0, expected }.into()));
+    assert_eq!(error, Err(LoadError::Value { place, field: Field::Shift, found: 0, expected }.into()));
 
     let error = changed(|spec| parameters(&mut spec.encoder[1]).multipliers[2] = -1);
     let expected = Expected::Between(0, i32::MAX.into());
-    assert_eq!(error, Err(LoadError::Value { place, field: "multiplier", found: -1, expected }.into()));
+    assert_eq!(error, Err(LoadError::Value { place, field: Field::Multiplier, found: -1, expected }.into()));
 
     let error = changed(|spec| spec.image.width = 70_000).unwrap_err();
     assert_eq!(error.to_string(), "plan header: image width is 70000, expected 0 to 65535");

@@ -36,9 +36,9 @@ pub(super) struct Convolution<'a> {
 /// Row `y` of a conv2d.
 #[inline(never)]
 pub(super) fn conv2d_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, scratch: &mut [u8], output: &mut [u8]) {
-    let [taps_height, taps_width] = layer.record.kernel;
-    let [stride_height, stride_width] = layer.record.stride;
-    let [above, before] = layer.record.padding;
+    let [taps_height, taps_width] = layer.record.kernel();
+    let [stride_height, stride_width] = layer.record.stride();
+    let [above, before] = layer.record.padding();
     let convolution = Convolution {
         layer,
         input,
@@ -64,9 +64,9 @@ pub(super) fn conv_transpose2d_row(
     scratch: &mut [u8],
     output: &mut [u8],
 ) {
-    let [kernel_height, kernel_width] = layer.record.kernel;
+    let [kernel_height, kernel_width] = layer.record.kernel();
     let [stride_height, stride_width] = layer.strides();
-    let [above, before] = layer.record.padding;
+    let [above, before] = layer.record.padding();
     let pairs = layer.input().channels * layer.output().channels;
     let bias_bytes = layer.output().channels * WORD_BYTES;
 
@@ -74,18 +74,20 @@ pub(super) fn conv_transpose2d_row(
     let taps_height = taps(kernel_height, stride_height.get(), row_phase);
     let taps_before: usize = (0..row_phase).map(|phase| taps(kernel_height, stride_height.get(), phase)).sum();
     let mut weights = layer.weights.get(pairs * taps_before * kernel_width..).unwrap_or(&[]);
-    let biases = layer.biases.chunks_exact(bias_bytes.max(1)).skip(row_phase * stride_width.get());
-    for (phase, biases) in (0..stride_width.get()).zip(biases) {
+    let mut biases = layer.biases.get(row_phase * stride_width.get() * bias_bytes..).unwrap_or(&[]);
+    for phase in 0..stride_width.get() {
         let taps_width = taps(kernel_width, stride_width.get(), phase);
-        let (these, rest) = weights.split_at((pairs * taps_height * taps_width).min(weights.len()));
+        let (phase_weights, rest) = weights.split_at((pairs * taps_height * taps_width).min(weights.len()));
         weights = rest;
+        let (phase_biases, rest) = biases.split_at(bias_bytes.min(biases.len()));
+        biases = rest;
         // The least column with (column + padding) mod stride = phase.
         let first = (phase + stride_width.get() - before % stride_width) % stride_width;
         let convolution = Convolution {
             layer,
             input,
-            weights: these,
-            biases,
+            weights: phase_weights,
+            biases: phase_biases,
             taps_height,
             taps_width,
             top: difference((y + above) / stride_height + 1, taps_height),

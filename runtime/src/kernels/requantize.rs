@@ -69,7 +69,7 @@ pub(super) fn pixels(layer: &Layer<'_>, channel: usize) -> impl Fn(i32) -> u8 {
 
 /// The table index of a requantized 0.
 fn half_table(layer: &Layer<'_>) -> i32 {
-    (layer.record.table_length / 2) as i32
+    (layer.record.table_length() / 2) as i32
 }
 
 /// An entry of the table, the nearest one outside.

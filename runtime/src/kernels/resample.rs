@@ -31,8 +31,9 @@ pub(super) fn max_pool_row(layer: &Layer<'_>, y: usize, input: Rows<'_>, output:
         let row = input.row(y).unwrap_or(&[]);
         for (index, to) in output.chunks_exact_mut(channels).enumerate() {
             let start = index * stride_width;
-            let columns = start.saturating_sub(before)..(start + kernel_width).saturating_sub(before);
-            for pixel in row.chunks_exact(channels).take(columns.end).skip(columns.start) {
+            let bytes = |column: usize| (column.saturating_sub(before) * channels).min(row.len());
+            let window = row.get(bytes(start)..bytes(start + kernel_width)).unwrap_or(&[]);
+            for pixel in window.chunks_exact(channels) {
                 for (to, from) in to.iter_mut().zip(pixel) {
                     *to = to.cast_signed().max(from.cast_signed()).cast_unsigned();
                 }

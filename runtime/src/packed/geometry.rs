@@ -46,9 +46,9 @@ impl Phase<'_> {
 
 /// The phases of a layer.
 pub(super) fn phases<'a>(layer: &Layer<'a>) -> Vec<Phase<'a>> {
-    let [rows, columns] = layer.record.kernel;
-    let [stride_y, stride_x] = layer.record.stride;
-    let [above, before] = layer.record.padding.map(usize::cast_signed);
+    let [rows, columns] = layer.record.kernel();
+    let [stride_y, stride_x] = layer.record.stride();
+    let [above, before] = layer.record.padding().map(usize::cast_signed);
     let (input, output) = (layer.input(), layer.output());
     let whole = Phase {
         weights: layer.weights,
@@ -99,8 +99,8 @@ pub(super) fn phases<'a>(layer: &Layer<'a>) -> Vec<Phase<'a>> {
 
 /// The phases of a transposed convolution, in the order of `docs/format.md`, section 3.
 fn transposed<'a>(layer: &Layer<'a>, whole: &Phase<'a>) -> Vec<Phase<'a>> {
-    let [stride_y, stride_x] = layer.record.stride;
-    let [above, before] = layer.record.padding;
+    let [stride_y, stride_x] = layer.record.stride();
+    let [above, before] = layer.record.padding();
     let (input, output) = (layer.input(), layer.output());
     let mut weights = whole.weights;
     let mut biases = whole.biases;

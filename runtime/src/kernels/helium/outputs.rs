@@ -212,7 +212,7 @@ impl PixelScale {
         let scale = PixelScale {
             shift_of_high: shift_of_high(layer)?,
             multiplier: i32::from_le_bytes(*layer.multipliers.as_chunks().0.get(channel)?),
-            middle: record.table_length / 2,
+            middle: record.table_length() / 2,
             last: layer.table.len().checked_sub(1)?,
         };
         (record.output == output::PIXELS && record.flags & FLAG_NEGATIVE_MULTIPLIERS == 0).then_some(scale)
