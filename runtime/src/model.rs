@@ -219,7 +219,8 @@ impl<'a> Model<'a> {
             return Err(RunError::ImageSize { expected, found });
         }
         let mut encoding = Encoding::new(&self.encoder, self.image, arena);
-        pixels.chunks_exact(self.image.row_len().max(1)).try_for_each(|row| encoding.push_row(row, code, probe))
+        pixels.chunks_exact(self.image.row_len().max(1)).for_each(|row| encoding.add_row(row, code, probe));
+        Ok(())
     }
 
     /// Starts encoding an image that arrives row by row.

@@ -232,6 +232,12 @@ impl<'m> Encoding<'m> {
         if self.pushed == self.image.height {
             return Err(RunError::RowCount { expected: self.image.height, found: self.pushed + 1 });
         }
+        self.add_row(row, code, probe);
+        Ok(())
+    }
+
+    /// [`push_row`](Self::push_row) of a row that fits.
+    pub(crate) fn add_row(&mut self, row: &[u8], code: &mut Code, probe: &mut impl Probe) {
         if self.pushed == 0 {
             self.stream.start();
         }
@@ -251,7 +257,6 @@ impl<'m> Encoding<'m> {
                 };
             }
         });
-        Ok(())
     }
 
     /// Refuses an image of which rows are missing.

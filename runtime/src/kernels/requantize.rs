@@ -32,7 +32,8 @@ pub(crate) fn requantize(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
 #[inline(never)]
 fn requantize_wide(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
     let product = i64::from(accumulator) * i64::from(multiplier);
-    ((product + (1 << (shift - 1))) >> shift).clamp(-LARGEST, LARGEST) as i32
+    // (acc·m + 2^(shift-1)) / 2^shift = (acc·m / 2^(shift-1) + 1) / 2, and rounding down twice is rounding down once.
+    (((product >> (shift - 1)) + 1) >> 1).clamp(-LARGEST, LARGEST) as i32
 }
 
 /// Bytes of an output element.
