@@ -14,6 +14,7 @@ pub mod objective;
 pub mod parallel;
 pub mod profile;
 pub mod quantize;
+pub mod report;
 pub mod rng;
 pub mod train;
 pub mod viz;
