@@ -15,7 +15,8 @@ pub mod elbo;
 pub mod explicitness;
 pub mod factor_vae;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
+pub mod histogram;
 pub mod irs;
 pub mod label;
 pub mod labeled;
@@ -40,6 +41,7 @@ pub use codes::Progress;
 pub use compare::{Comparison, Difference, compare};
 pub use elbo::LatentStatistics;
 pub use factor_vae::{FactorVaeScore, Protocol};
+pub use histogram::Histogram;
 pub use label::apply_names;
 pub use score::{Detail, Score};
 pub use suite::{Counts, Metric};
@@ -116,11 +118,13 @@ impl Evaluation {
     }
 }
 
-/// An evaluation with what its comparison with another one takes.
+/// An evaluation with what pictures of it and its comparison with another one take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
     /// What was measured.
     pub evaluation: Evaluation,
+    /// The spread of each latent's posterior mean over the images of [`LatentStatistics`].
+    pub histograms: Vec<Histogram>,
     /// Each score's values under the resamples, `(scores, resamples)`.
     replicates: Vec<Vec<f64>>,
 }
@@ -180,6 +184,8 @@ pub fn measure(
     let reconstruct = || elbo::reconstruction(model, dataset, &codes, &sample, seed, &decoded);
     let reconstruction = options.reconstruct.then(reconstruct).transpose()?;
     let statistics = LatentStatistics::measure(&codes, &sample, seed, reconstruction);
+    let means = |latent| sample.iter().map(|&index| f64::from(codes.mean(index)[latent])).collect::<Vec<_>>();
+    let histograms = (0..model.latents()).map(|latent| Histogram::new(means(latent).into_iter())).collect();
 
     let bootstrap = Bootstrap { seed, resamples: options.resamples };
     let score = |(protocol, draws): (&Protocol, &factor_vae::Draws)| draws.score(protocol, dataset, &codes);
@@ -199,7 +205,7 @@ pub fn measure(
     let evidence = label::Evidence { names: &factor_names, effects: &effects, votes };
     let factors = label::label(&statistics, labeled.then_some(&evidence));
     let evaluation = Evaluation { dataset: dataset.name().into(), statistics, scores, factor_names, effects, factors };
-    Ok(Measurement { evaluation, replicates })
+    Ok(Measurement { evaluation, histograms, replicates })
 }
 
 impl fmt::Display for Evaluation {

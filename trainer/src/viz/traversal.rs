@@ -3,7 +3,7 @@
 use gif::{Encoder, Frame, Repeat};
 use image::RgbImage;
 
-use super::{Grid, Labels, png};
+use super::{Grid, Labels, png, row};
 use crate::{
     Error, Result,
     model::{Autoencoder, Factor, ImageShape},
@@ -67,6 +67,14 @@ impl Traversal {
         }
         let names = factors.iter().map(|factor| factor.name.clone()).collect();
         Ok(Self { names, steps, shape: model.image(), images: model.decode(&codes)? })
+    }
+
+    /// Each factor's pictures side by side, from low to high, without anything between them.
+    ///
+    /// # Errors
+    /// The images have other than 1 or 3 channels.
+    pub fn rows(&self) -> Result<Vec<RgbImage>> {
+        self.images.chunks(self.steps * self.shape.size()).map(|images| row(images, self.shape)).collect()
     }
 
     /// A sheet: a row for each factor with its name at the left, low to high from left to right.
@@ -186,6 +194,9 @@ mod tests {
         assert_eq!(image(0, 0), square.decode(&[0.5, 0.0, -2.0]).unwrap());
         assert_eq!(image(0, 3), square.decode(&[0.5, 0.0, 1.0]).unwrap());
         assert_eq!(image(1, 1), square.decode(&[-1.0, 0.0, -1.0]).unwrap());
+        let rows = t.rows().unwrap();
+        assert_eq!((rows.len(), rows[1].dimensions()), (2, (4 * 64, 64)));
+        assert_eq!(rows[1].get_pixel(64 + 22, 32).0[0], image(1, 1)[32 * 64 + 22]);
         assert_eq!(center_code(&[factor(2, "a"), factor(7, "b")], 4), [0.0, 0.0, 0.5, 0.0]);
     }
 
