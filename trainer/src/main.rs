@@ -33,6 +33,8 @@ enum Command {
     Quantize(commands::quantize::Args),
     /// Measure a model: reconstruction, KL, active latents, scores of disentanglement.
     Evaluate(commands::evaluate::Args),
+    /// Make a page of a run: losses, samples, traversals, latents and scores, f32 and int8, in one HTML file.
+    Report(commands::report::Args),
     /// Rank several models by how far they agree, without labels.
     Select(commands::select::Args),
     /// Name each active latent after the factor that it follows.
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         (Command::Export(args), _) => commands::export::run(args),
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),
+        (Command::Report(args), _) => commands::report::run(args),
         (Command::Select(args), _) => commands::select::run(args),
         (Command::Label(args), _) => commands::label::run(args),
         (Command::Card(args), _) => commands::card::run(args),

@@ -17,6 +17,7 @@ pub mod golden;
 pub mod label;
 mod memory;
 pub mod quantize;
+pub mod report;
 pub mod select;
 pub mod train;
 pub mod traverse;

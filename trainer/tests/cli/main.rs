@@ -8,6 +8,7 @@ mod full_disk;
 mod int8_files;
 mod measuring;
 mod ranks;
+mod reports;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
