@@ -34,7 +34,8 @@ pub(super) fn section(report: &Report) -> String {
         let Factor { latent, name, low, high, center, scale, importance, agreement } = factor;
         let mut row = vec![Cell::text(name), Cell::number(latent.to_string())];
         row.extend([importance, center, scale, low, high].map(|value| Cell::number(format!("{value:.2}"))));
-        row.push(Cell::number(format!("{:.0} %", 100.0 * agreement)));
+        // 0 is for names nobody voted on.
+        row.push(Cell::number(if *agreement > 0.0 { format!("{:.0} %", 100.0 * agreement) } else { "-".into() }));
         row
     };
     let headings = ["name", "latent", "KL, nats", "mean", "std", "1 %", "99 %", "agreement"];

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Points of a line; of more, neighbors are averaged.
 const POINTS: usize = 240;
 /// Positive values that span more than this ratio get a logarithmic axis.
-const WIDE: f64 = 20.0;
+const WIDE: f64 = 5.0;
 
 /// The terms that a run logged.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +78,11 @@ fn plot(name: &str, values: &[(f64, f64)]) -> Plot {
     let series = if thinned.len() < values.len() { vec![series(band), series(line)] } else { vec![series(line)] };
     Plot {
         title: format!("{name} over the steps of the run"),
-        x: Axis { label: "step".into(), covers: vec![0.0], logarithmic: false },
+        x: Axis {
+            label: "step".into(),
+            covers: vec![0.0, values.last().map_or(0.0, |value| value.0)],
+            logarithmic: false,
+        },
         y: Axis {
             label: name.replace('_', " "),
             covers: Vec::new(),

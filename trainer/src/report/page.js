@@ -20,6 +20,7 @@ function stepper(last, start, label, show) {
 for (const steps of document.querySelectorAll('.steps')) {
   const figures = [...steps.querySelectorAll('figure')];
   const last = figures.length - 1;
+  if (!(last > 0)) continue;
   const { box, update } = stepper(last, last, 'step of the run', (shown) => {
     figures.forEach((figure, i) => figure.classList.toggle('shown', i === shown));
     return `${shown + 1} of ${figures.length}`;
@@ -35,19 +36,21 @@ for (const latent of document.querySelectorAll('.traversal')) {
   const rows = [...latent.querySelectorAll('.row img')];
   const last = Number(steps) - 1;
   const large = rows.map((row) => {
+    const figure = document.createElement('figure');
     const picture = document.createElement('div');
-    picture.className = 'large';
+    figure.className = 'large';
     picture.setAttribute('role', 'img');
     picture.setAttribute('aria-label', row.alt);
     picture.style.backgroundImage = `url(${row.src})`;
     picture.style.backgroundSize = `${100 * steps}% 100%`;
-    return picture;
+    figure.append(row.parentElement.querySelector('span').cloneNode(true), picture);
+    return { figure, picture };
   });
   const { box, update } = stepper(last, Math.round(last / 2), `value of ${name}`, (shown) => {
-    large.forEach((picture) => { picture.style.backgroundPosition = `${100 * shown / last}% 0`; });
+    large.forEach(({ picture }) => { picture.style.backgroundPosition = `${100 * shown / last}% 0`; });
     return (Number(low) + (high - low) * shown / last).toFixed(2);
   });
-  box.prepend(...large);
+  box.prepend(...large.map(({ figure }) => figure));
   latent.querySelector('.row').before(box);
   update();
 }

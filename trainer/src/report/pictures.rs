@@ -41,7 +41,7 @@ pub(super) fn reconstructions(report: &Report) -> Result<String> {
         }
     }
     let grid = Grid { group: 1 + models.len(), labels: Labels::Rows(&labels), ..Grid::new(columns, 1) };
-    let png = viz::png(&grid.draw(&tiles, report.model.image())?)?;
+    let png = viz::small_png(&grid.draw(&tiles, report.model.image())?)?;
     let names: Vec<&str> = models.iter().map(|model| model.0).collect();
     let text = format!("Images held out from training, each over its reconstructions, {}.", names.join(" and "));
     Ok(paragraph(&text) + &picture(&png, "sheet", "inputs and reconstructions"))
@@ -65,7 +65,7 @@ pub(super) fn traversals(report: &Report) -> Result<String> {
         html.push_str(&heading(factor, report));
         for (arithmetic, rows) in &rows {
             let text = format!("{}, {arithmetic}", factor.name);
-            let row = viz::png(&rows[i])?;
+            let row = viz::small_png(&rows[i])?;
             html.push_str(&format!("<div class=\"row\"><span class=\"quiet\">{arithmetic}</span>"));
             html.push_str(&format!("{}</div>\n", picture(&row, "values", &text)));
         }

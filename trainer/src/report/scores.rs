@@ -37,22 +37,23 @@ pub(super) fn section(report: &Report) -> String {
     let row = |score: &Score| {
         let Score { metric, protocol, samples, seed, active, .. } = score;
         let other = int8.and_then(|evaluation| evaluation.score(metric, protocol));
-        let mut row = vec![Cell::text(metric), Cell::text(protocol), Cell::Html(intervals(score, other))];
-        row.push(Cell::number(score.value_and_interval()));
+        let mut row = vec![Cell::text(metric), Cell::text(protocol), Cell::number(score.value_and_interval())];
         if int8.is_some() {
             row.push(Cell::number(other.map_or_else(String::new, Score::value_and_interval)));
             row.push(Cell::number(other.map_or_else(String::new, |other| difference(report, score, other))));
         }
         let counts: Vec<String> = samples.iter().map(|(what, n)| format!("{what} {n}")).collect();
+        row.push(Cell::Html(intervals(score, other)));
         row.extend([Cell::number(active.to_string()), Cell::number(seed.to_string()), Cell::text(counts.join(", "))]);
         row
     };
     let rows: Vec<Vec<Cell>> = evaluation.scores.iter().map(row).collect();
     let compared: &[&str] = if int8.is_some() { &["f32", "int8", "f32 \u{2212} int8"] } else { &["f32"] };
-    let headings = [&["score", "protocol", "0 to 1"], compared, &["latents", "seed", "samples"]].concat();
+    let headings = [&["score", "protocol"], compared, &["0 to 1", "latents", "seed", "samples"]].concat();
     html.push_str(&table(&headings, &rows));
     html.push_str(&paragraph(
-        "latents: how many took part where the protocol leaves some out, else how many are active.",
+        "0 to 1: the scores that have both ends, f32 above int8. Latents: how many took part where the protocol leaves some out, \
+         else how many are active.",
     ));
     report.notes.iter().for_each(|note| html.push_str(&paragraph(note)));
     html

@@ -1,16 +1,23 @@
 //! The sample sheets that a run drew as it went on.
 
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use image::ImageFormat;
 
 use super::html::{paragraph, picture, steps};
-use crate::{Error, Result};
+use crate::{Error, Result, viz};
 
 /// Steps whose sheets a page holds; a run that drew more has some left out, so that the page stays small.
-const STEPS: usize = 16;
+const STEPS: usize = 12;
 /// The kinds of sheets, as in `step-00001000-traversal.png`, and what they show.
 const KINDS: [(&str, &str); 2] = [
     ("reconstructions", "held-out images, each over its reconstruction"),
-    ("traversal", "one latent a row, from -2 to 2, around the code of the first image"),
+    ("traversal", "one latent a row, from −2 to 2, around the code of the first image"),
 ];
 
 /// PNG files by kind, of the steps that are shown.
@@ -44,18 +51,21 @@ impl Sheets {
         let drawn = all.len();
         let mut shown = BTreeMap::new();
         for (step, files) in all.into_iter().enumerate().filter(|&(i, _)| is_shown(i, drawn)).map(|(_, entry)| entry) {
-            let read = |(kind, path): (usize, std::path::PathBuf)| {
-                let bytes = fs::read(&path).map_err(Error::io(&path))?;
-                if bytes.starts_with(b"\x89PNG") {
-                    return Ok((KINDS[kind].0, bytes));
-                }
-                let (field, found) = ("picture".into(), format!("{} bytes of something else", bytes.len()));
-                Err(Error::Malformed { path, field, found, expected: "a PNG file".into() })
-            };
+            let read = |(kind, path): (usize, PathBuf)| Ok((KINDS[kind].0, read_sheet(&path)?));
             shown.insert(step, files.into_iter().map(read).collect::<Result<Vec<_>>>()?);
         }
         Ok(Self { drawn, shown })
     }
+}
+
+/// The picture in a PNG file, as a small one.
+fn read_sheet(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let picture = image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| {
+        let (path, field, found) = (path.into(), "picture".into(), e.to_string());
+        Error::Malformed { path, field, found, expected: "a PNG file".into() }
+    })?;
+    viz::small_png(&picture.to_rgb8())
 }
 
 /// Whether the sheet at `position` of `drawn` is one of [`STEPS`], equally far apart with the first and the last.
@@ -91,9 +101,10 @@ mod tests {
 
     fn folder(steps: impl Iterator<Item = u64>) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
+        let png = viz::png(&image::RgbImage::new(2, 2)).unwrap();
         for step in steps {
             for (kind, _) in KINDS {
-                fs::write(folder.path().join(format!("step-{step:08}-{kind}.png")), b"\x89PNG and so on").unwrap();
+                fs::write(folder.path().join(format!("step-{step:08}-{kind}.png")), &png).unwrap();
             }
         }
         folder
@@ -109,8 +120,8 @@ mod tests {
 
         let many = Sheets::read(folder((1..=300).map(|i| 1000 * i)).path()).unwrap();
         let steps: Vec<u64> = many.shown.keys().copied().collect();
-        assert_eq!((steps.len(), steps[0], steps[15]), (16, 1000, 300_000));
-        assert!(section(&many).contains("16 of 300 steps"));
+        assert_eq!((steps.len(), steps[0], steps[11]), (12, 1000, 300_000));
+        assert!(section(&many).contains("12 of 300 steps"));
         assert!(section(&Sheets::read(Path::new("/nowhere")).unwrap()).contains("no sample sheets"));
     }
 

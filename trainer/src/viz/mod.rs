@@ -9,7 +9,11 @@ pub mod traversal;
 
 use std::{io::Cursor, path::Path};
 
-use image::{ImageFormat, RgbImage, imageops};
+use image::{
+    ExtendedColorType, ImageEncoder, ImageFormat, RgbImage,
+    codecs::png::{CompressionType, FilterType, PngEncoder},
+    imageops,
+};
 
 use crate::{Error, Result, model::ImageShape};
 
@@ -24,6 +28,24 @@ pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(|e| Error::Unsupported(format!("PNG: {e}")))?;
     Ok(bytes.into_inner())
+}
+
+/// As [`png`], as small as it gets: one channel where all pixels are gray.
+///
+/// # Errors
+/// As [`png`].
+pub fn small_png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive);
+    let (width, height) = picture.dimensions();
+    let written = if picture.pixels().all(|pixel| pixel.0 == [pixel[0]; 3]) {
+        let gray: Vec<u8> = picture.pixels().map(|pixel| pixel[0]).collect();
+        encoder.write_image(&gray, width, height, ExtendedColorType::L8)
+    } else {
+        encoder.write_image(picture.as_raw(), width, height, ExtendedColorType::Rgb8)
+    };
+    written.map_err(|e| Error::Unsupported(format!("PNG: {e}")))?;
+    Ok(bytes)
 }
 
 /// Images `(N, H, W, C)`, C 1 or 3, side by side without anything between them.
@@ -68,4 +90,21 @@ pub fn read_row(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     Ok(tiles
         .flat_map(|tile| tile.pixels().flat_map(|p| p.0[..shape.channels.min(3)].to_vec()).collect::<Vec<_>>())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_hold_the_same_picture() {
+        let gray = RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * y % 251) as u8; 3]));
+        let mut colored = gray.clone();
+        colored.put_pixel(3, 3, image::Rgb([1, 2, 3]));
+        for picture in [gray, colored] {
+            let (small, plain) = (small_png(&picture).unwrap(), png(&picture).unwrap());
+            assert_eq!(image::load_from_memory(&small).unwrap().to_rgb8(), picture);
+            assert!(small.len() < plain.len(), "{} {}", small.len(), plain.len());
+        }
+    }
 }
