@@ -179,7 +179,9 @@ fn keep_scores(evaluation: &mut Evaluation, directory: &Path, name: &str) -> Res
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    let names: Vec<&str> = kept.iter().map(|score| score.metric.as_str()).collect();
+    let mut names: Vec<&str> = kept.iter().map(|score| score.metric.as_str()).collect();
+    // Protocols of one metric stand together.
+    names.dedup();
     let note = format!("From {name}: {}.", names.join(", "));
     evaluation.scores.extend(kept);
     Ok(vec![note])
