@@ -6,7 +6,7 @@
 use super::html::escape;
 
 /// How many series have colors of their own.
-pub const COLORS: usize = 6;
+pub const COLORS: usize = 12;
 
 /// Width of a plot in its own units, which are a screen's pixels where there is room.
 const WIDTH: f64 = 360.0;
