@@ -3,6 +3,7 @@
 //! The folders follow the way of a model: [`data`] → [`nn`] (layers and their operations) → [`objective`] (one
 //! file a system) → [`train`] (loop, checkpoints, logs) → [`model`] (a trained encoder and decoder, f32 or int8)
 //! → [`metrics`] (one file a metric), [`export`] (safetensors, ONNX), [`mod@quantize`] (int8) and [`viz`] (pictures).
+//! [`sweep`] goes this way many times.
 
 pub mod data;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod profile;
 pub mod quantize;
 pub mod report;
 pub mod rng;
+pub mod sweep;
 pub mod train;
 pub mod viz;
 

@@ -37,6 +37,8 @@ enum Command {
     Report(commands::report::Args),
     /// Rank several models by how far they agree, without labels.
     Select(commands::select::Args),
+    /// Train and measure a grid of objectives, hyper-parameters and seeds, and rank them.
+    Sweep(commands::sweep::Args),
     /// Name each active latent after the factor that it follows.
     Label(commands::label::Args),
     /// Write a model directory's card anew, with the scores and pictures that lie in it.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         (Command::Evaluate(args), _) => commands::evaluate::run(args),
         (Command::Report(args), _) => commands::report::run(args),
         (Command::Select(args), _) => commands::select::run(args),
+        (Command::Sweep(args), _) => commands::sweep::run(args),
         (Command::Label(args), _) => commands::label::run(args),
         (Command::Card(args), _) => commands::card::run(args),
         (Command::Golden(args), _) => commands::golden::run(args),

@@ -20,7 +20,7 @@ use unbraid_trainer::{
     viz::{self, Traversal, samples},
 };
 
-use super::{evaluate_with_bar, quantize::metadata, train::train_with_bar};
+use super::{evaluate_with_bar, train::train_with_bar};
 
 /// Options of `unbraid demo`.
 #[derive(clap::Args)]
@@ -66,7 +66,8 @@ pub fn run(args: Args) -> Result<()> {
         bail!("{}: not a directory", model_dir.display())
     };
     let dataset = data::open(&config.dataset)?;
-    let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata(&config), &quantize::Options::default())?;
+    let (options, metadata) = (quantize::Options::default(), quantize::metadata(&config));
+    let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata, &options)?;
     write_atomic(&model_dir.join(INT8), &bytes)?;
     let int8 = Int8Model::open(&model_dir.join(INT8))?;
     let cost = quantize::report::compare(&f32, &int8, &*dataset, 1000, 0)?;

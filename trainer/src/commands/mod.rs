@@ -19,6 +19,7 @@ mod memory;
 pub mod quantize;
 pub mod report;
 pub mod select;
+pub mod sweep;
 pub mod train;
 pub mod traverse;
 

@@ -1,11 +1,10 @@
 //! `unbraid quantize`
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use unbraid_trainer::{
     Error,
-    export::ModelConfig,
     model::{self, Autoencoder, Int8Model, Model},
     quantize::{self, Options, calibrate::Calibration, report::compare},
     train::files::{refuse_existing, write_atomic},
@@ -75,7 +74,7 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         correct_bias: !args.no_bias_correction,
     };
-    let bytes = quantize::quantize(&model, &*dataset, &config.factors, metadata(&config), &options)?;
+    let bytes = quantize::quantize(&model, &*dataset, &config.factors, quantize::metadata(&config), &options)?;
     let int8 = Int8Model::new(bytes, &args.output)?;
     let report = compare(&model, &int8, &*dataset, args.compare, args.seed)?;
     say!("{report}");
@@ -94,16 +93,4 @@ pub fn run(args: Args) -> Result<()> {
         write_atomic(&path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
     }
     Ok(())
-}
-
-/// What an int8 file says to people about where it comes from.
-pub(super) fn metadata(config: &ModelConfig) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("architecture".into(), config.architecture.name.clone()),
-        ("dataset".into(), config.dataset.clone()),
-        ("format".into(), "unbraid-int8".into()),
-        ("objective".into(), config.objective.clone()),
-        ("seed".into(), config.seed.to_string()),
-        ("steps".into(), config.steps.to_string()),
-    ])
 }

@@ -20,6 +20,7 @@ use self::{
 use crate::{
     Error, Result,
     data::{self, Dataset},
+    export::ModelConfig,
     model::{Activation, Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
     nn::Network,
     rng::{self, Purpose},
@@ -50,6 +51,18 @@ impl Default for Options {
             correct_bias: true,
         }
     }
+}
+
+/// What an int8 file says to people about where it comes from.
+pub fn metadata(config: &ModelConfig) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("architecture".into(), config.architecture.name.clone()),
+        ("dataset".into(), config.dataset.clone()),
+        ("format".into(), "unbraid-int8".into()),
+        ("objective".into(), config.objective.clone()),
+        ("seed".into(), config.seed.to_string()),
+        ("steps".into(), config.steps.to_string()),
+    ])
 }
 
 /// The bytes of `model.int8.safetensors` for `model`, with `factors` as its factor table and `metadata` for people.

@@ -125,20 +125,8 @@ impl TrainConfig {
         let objective = |value: &toml::Value| value.clone().try_into::<System>().ok();
         let objective = table.get("objective").and_then(objective).unwrap_or(Self::default().objective);
         let mut known = Self::of_objective(objective).to_table()?;
+        check_keys(&table, &known, &objective.name())?;
         for (key, value) in &table {
-            let Some(default) = known.get(key) else {
-                let mut keys: Vec<_> = known.keys().map(String::as_str).collect();
-                keys.sort_unstable();
-                let expected = format!("one of the keys of {}: {}", objective.name(), keys.join(", "));
-                return Err(Error::setting(key, value, &expected));
-            };
-            let number = value.is_integer() && default.is_float();
-            if !(default.same_type(value) || number) {
-                return Err(Error::setting(key, value, &format!("a value of type {}", default.type_str())));
-            }
-            if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
-                return Err(Error::setting(key, value, "0 or more"));
-            }
             // One by one, since serde names the key of an unknown variant no more; its message ends in those it knows.
             if let Err(e) = toml::Table::from_iter([(key.clone(), value.clone())]).try_into::<Self>() {
                 return Err(Error::setting(key, value, e.message().rsplit("expected ").next().unwrap_or_default()));
@@ -220,6 +208,26 @@ impl TrainConfig {
         }
         self.objective.settings(&self.options).into_iter().try_for_each(Settings::validate)
     }
+}
+
+/// Refuses what is not in `known`, the defaults of `owner`, or has another type there.
+pub(crate) fn check_keys(table: &toml::Table, known: &toml::Table, owner: &str) -> Result<()> {
+    for (key, value) in table {
+        let Some(default) = known.get(key) else {
+            let mut keys: Vec<_> = known.keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            let expected = format!("one of the keys of {owner}: {}", keys.join(", "));
+            return Err(Error::setting(key, value, &expected));
+        };
+        let number = value.is_integer() && default.is_float();
+        if !(default.same_type(value) || number) {
+            return Err(Error::setting(key, value, &format!("a value of type {}", default.type_str())));
+        }
+        if default.is_integer() && value.as_integer().is_some_and(|n| n < 0) {
+            return Err(Error::setting(key, value, "0 or more"));
+        }
+    }
+    Ok(())
 }
 
 /// Settings as a TOML table.

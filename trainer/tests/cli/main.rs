@@ -12,6 +12,7 @@ mod reports;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweeps;
 mod timing;
 
 use std::{
