@@ -1,6 +1,11 @@
 //! The leaderboard as one HTML page.
 
-use super::leaderboard::{Column, Leaderboard, RECONSTRUCTION, Row, Run, Spread};
+use std::collections::BTreeMap;
+
+use super::{
+    leaderboard::{Column, Leaderboard, RECONSTRUCTION, Row, Run, Spread},
+    table::DIGITS,
+};
 use crate::report::{
     html::{Cell, Page, escape, paragraph, picture, table},
     svg::{Axis, Marks, Plot, Point, Series},
@@ -43,31 +48,32 @@ impl Leaderboard {
             ranked_by.name,
             less.join(", ")
         ));
-        for (heading, precision) in [("f32", 0), ("int8", 1)] {
-            let spreads = |row: &Row, column: &Column| {
-                let values = if precision == 0 { &row.f32 } else { &row.int8 };
-                values.get(&column.name).map_or_else(|| "-".into(), Spread::text)
-            };
-            let mut headings = vec!["settings", "steps", "runs"];
-            headings.extend(self.columns.iter().map(|column| &*column.name));
-            headings.push("UDR (f32)");
-            let cells = |row: &Row| {
-                let mut cells = vec![
-                    Cell::text(&row.settings),
-                    Cell::number(row.steps.to_string()),
-                    Cell::number(format!("{}/{}", row.finished, row.runs)),
-                ];
-                cells.extend(self.columns.iter().map(|column| Cell::number(spreads(row, column))));
-                cells.push(Cell::number(row.udr.map_or_else(|| "-".into(), |udr| udr.text())));
-                cells
-            };
-            let rows: Vec<Vec<Cell>> = self.settings.iter().map(cells).collect();
-            html += &format!("<h3>{heading}</h3>\n{}", table(&headings, &rows));
+        html += &self.settings_table("f32", |row| &row.f32);
+        if self.settings.iter().any(|row| !row.int8.is_empty()) {
+            html += &self.settings_table("int8", |row| &row.int8);
         }
         html
     }
 
-    /// Each score over the reconstruction, a point a run, as in figure 4 of Kim & Mnih 2018 (arXiv 1802.05983).
+    fn settings_table(&self, heading: &str, values: fn(&Row) -> &BTreeMap<String, Spread>) -> String {
+        let mut headings = vec!["settings", "steps", "runs"];
+        headings.extend(self.columns.iter().map(|column| &*column.name));
+        headings.push("UDR (f32)");
+        let cells = |row: &Row| {
+            let mut cells = vec![
+                Cell::text(&row.settings),
+                Cell::number(row.steps.to_string()),
+                Cell::number(format!("{}/{}", row.finished, row.runs)),
+            ];
+            cells.extend(self.columns.iter().map(|column| Cell::number(column.cell(values(row)))));
+            cells.push(Cell::number(row.udr.map_or_else(|| "-".into(), |udr| udr.text(DIGITS))));
+            cells
+        };
+        let rows: Vec<Vec<Cell>> = self.settings.iter().map(cells).collect();
+        format!("<h3>{heading}</h3>\n{}", table(&headings, &rows))
+    }
+
+    /// Each score over the reconstruction, a point a run, as in the figures of Kim & Mnih 2018 (arXiv 1802.05983).
     fn plots(&self) -> String {
         let mut objectives: Vec<&str> = Vec::new();
         for run in &self.runs {

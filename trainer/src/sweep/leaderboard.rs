@@ -268,8 +268,9 @@ pub const RECONSTRUCTION: &str = "reconstruction";
 fn values(evaluation: &Evaluation, columns: &mut Vec<Column>) -> BTreeMap<String, f64> {
     let statistics = &evaluation.statistics;
     let plain = |name: &str, less_is_better| Column::new(name.into(), less_is_better, false);
-    let mut measured = vec![(plain("KL", true), statistics.total_kl())];
-    measured.extend(statistics.reconstruction.map(|nats| (plain(RECONSTRUCTION, true), nats)));
+    let reconstruction = statistics.reconstruction.map(|nats| (plain(RECONSTRUCTION, true), nats));
+    let mut measured: Vec<(Column, f64)> = reconstruction.into_iter().collect();
+    measured.push((plain("KL", false), statistics.total_kl()));
     measured.push((plain("active latents", false), statistics.active.len() as f64));
     // Those that need no labels measure dependence; a metric may give several scores, whose names begin with its own.
     let dependence = |metric: &str| Metric::ALL.iter().any(|m| !m.needs_labels() && metric.starts_with(m.name()));

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use super::leaderboard::{Column, Leaderboard, RECONSTRUCTION, Row, Run, Spread};
 
 impl Spread {
-    /// `0.773 ± 0.020`, with as many digits as the size asks for.
-    pub fn text(&self) -> String {
-        let digits = if self.mean.abs() < 10.0 { 3 } else { 1 };
+    /// `0.773 ± 0.020`.
+    pub fn text(&self, digits: usize) -> String {
         match self.std {
             Some(std) => format!("{:.digits$} ± {std:.digits$}", self.mean),
             None => format!("{:.digits$}", self.mean),
@@ -15,15 +14,26 @@ impl Spread {
     }
 }
 
-/// The value of a cell; a dash where there is none.
-fn cell(values: &BTreeMap<String, Spread>, column: &str) -> String {
-    values.get(column).map_or_else(|| "-".into(), Spread::text)
+/// Digits of scores; nats and counts have [`DIGITS_OF_NATS`].
+pub(super) const DIGITS: usize = 3;
+const DIGITS_OF_NATS: usize = 1;
+
+impl Column {
+    /// Its value among those of a row; a dash where there is none.
+    pub(super) fn cell(&self, values: &BTreeMap<String, Spread>) -> String {
+        let digits = if self.score { DIGITS } else { DIGITS_OF_NATS };
+        values.get(&self.name).map_or_else(|| "-".into(), |spread| spread.text(digits))
+    }
 }
 
 impl fmt::Display for Leaderboard {
     /// The settings by rank with the score that ranks, reconstruction and UDR, then the best runs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let score = self.ranked_by.as_ref().map_or("score", |column| &column.name);
+        let cell = |values: &BTreeMap<String, Spread>, name: &str| {
+            let column = self.columns.iter().find(|column| column.name == name);
+            column.map_or_else(|| "-".into(), |column| column.cell(values))
+        };
         let headings = ["rank", "settings", "runs", score, "int8", RECONSTRUCTION, "int8", "UDR"].map(str::to_owned);
         let row = |(i, row): (usize, &Row)| {
             [
@@ -34,7 +44,7 @@ impl fmt::Display for Leaderboard {
                 cell(&row.int8, score),
                 cell(&row.f32, RECONSTRUCTION),
                 cell(&row.int8, RECONSTRUCTION),
-                row.udr.map_or_else(|| "-".into(), |udr| udr.text()),
+                row.udr.map_or_else(|| "-".into(), |udr| udr.text(DIGITS)),
             ]
         };
         let rows: Vec<_> = [headings].into_iter().chain(self.settings.iter().enumerate().map(row)).collect();
@@ -82,8 +92,8 @@ impl Leaderboard {
         text += &format!("|---|---:|---:|---|{}---:|\n", "---:|".repeat(names.len()));
         for row in &self.settings {
             let Row { settings, steps, runs, finished, f32, int8, udr } = row;
-            let cells = |values| names.iter().map(|name| cell(values, name)).collect::<Vec<_>>().join(" | ");
-            let udr = udr.map_or_else(|| "-".into(), |udr| udr.text());
+            let cells = |values| self.columns.iter().map(|column| column.cell(values)).collect::<Vec<_>>().join(" | ");
+            let udr = udr.map_or_else(|| "-".into(), |udr| udr.text(DIGITS));
             text += &format!("| {settings} | {steps} | {finished}/{runs} | f32 | {} | {udr} |\n", cells(f32));
             if !int8.is_empty() {
                 text += &format!("| | | | int8 | {} | |\n", cells(int8));

@@ -92,6 +92,12 @@ fn a_sweep_is_trained_measured_ranked_and_left_alone_when_it_is_done() {
     let rows = board["settings"].as_array().unwrap();
     assert_eq!((rows.len(), &rows[0]["finished"]), (2, &2.into()));
     assert!(outcome.out.contains("best run by mig (study): ") && outcome.out.contains("best run by UDR"));
+    let page = fs::read_to_string(sweep.join("leaderboard.html")).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let page = roxmltree::Document::parse_with_options(&page, options).unwrap();
+    let elements = |name| page.descendants().filter(|node| node.has_tag_name(name)).count();
+    // A plot for each score with a point for each run, and the best run's traversal.
+    assert_eq!((elements("circle"), elements("img"), elements("h3")), (2 * 4, 1, 2 + 2 + 1));
     let markdown = fs::read_to_string(folder.path().join("results.md")).unwrap();
     assert_eq!(
         markdown.lines().filter(|line| line.starts_with("| beta-vae,beta=") && line.contains("| f32 |")).count(),
