@@ -21,7 +21,7 @@ use unbraid_trainer::{
     },
 };
 
-use super::{card::read, dataset_of, extension, measure_with_bar, quantize::metadata};
+use super::{card::read, dataset_of, extension, measure_with_bar};
 
 /// Options of `unbraid report`.
 ///
@@ -166,7 +166,8 @@ fn open_int8(
     if path.exists() {
         return Ok(Ok((Int8Model::open(&path)?, INT8)));
     }
-    let bytes = quantize::quantize(model, dataset, &config.factors, metadata(config), &quantize::Options::default());
+    let bytes =
+        quantize::quantize(model, dataset, &config.factors, quantize::metadata(config), &quantize::Options::default());
     let int8 = bytes.and_then(|bytes| Int8Model::new(bytes, &path));
     let origin = "made for this page with the defaults of unbraid quantize, and kept nowhere";
     Ok(int8.map(|int8| (int8, origin)).map_err(|e| e.to_string()))
