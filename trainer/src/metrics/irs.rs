@@ -29,7 +29,7 @@ pub struct Irs {
     pub score: f64,
     /// 1 - PIDA / greatest deviation, `(latents, factors)`; 0 for latents that never move.
     pub robustness: Vec<Vec<f64>>,
-    /// max |z_j - E[z_j]|, `(latents)`.
+    /// `max |z_j - E[z_j]|`, `(latents)`.
     pub deviations: Vec<f64>,
     /// `(latents, n)`.
     latents: Vec<Vec<f64>>,
