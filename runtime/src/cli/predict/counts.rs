@@ -150,7 +150,7 @@ mod tests {
             for kind in ["conv2d", "linear"] {
                 let error = counts.error(kind).unwrap();
                 // The linear layers that are counted differ fifty-fold in size; on the smallest ones what a row costs at all shows.
-                assert!(error < 0.52, "{} {kind}: {error:.3}", board.core.counted);
+                assert!(error < 0.5, "{} {kind}: {error:.3}", board.core.counted);
             }
         }
     }
