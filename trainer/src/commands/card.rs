@@ -26,9 +26,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let (config, _) = export::read(&args.model)?;
-    let f32: Option<Evaluation> = read(&args.model.join("evaluation.json"))?;
-    let int8: Option<Evaluation> = read(&args.model.join("evaluation.int8.json"))?;
-    let cost: Option<Report> = read(&args.model.join("quantization.json"))?;
+    let f32: Option<Evaluation> = read(&args.model.join(export::EVALUATION))?;
+    let int8: Option<Evaluation> = read(&args.model.join(export::INT8_EVALUATION))?;
+    let cost: Option<Report> = read(&args.model.join(export::QUANTIZATION))?;
 
     let training = toml::Table::try_from(&config.training).ok().map(TrainConfig::from_table);
     let command = training.and_then(|settings| settings.ok()?.command_line(config.steps).ok());

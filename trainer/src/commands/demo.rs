@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata, &options)?;
     write_atomic(&model_dir.join(INT8), &bytes)?;
     let int8 = Int8Model::open(&model_dir.join(INT8))?;
-    let cost = quantize::report::compare(&f32, &int8, &*dataset, 1000, 0)?;
+    let cost = quantize::report::compare(&f32, &int8, &*dataset, quantize::report::COMPARED, 0)?;
     say!("{cost}");
 
     say!("3. score f32, and int8 on the device's runtime");

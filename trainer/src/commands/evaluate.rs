@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use serde::Serialize;
 use unbraid_trainer::{
     data::{self, Dataset},
     metrics::{
@@ -13,13 +12,10 @@ use unbraid_trainer::{
         compare,
     },
     model::{self, Architecture, Autoencoder, F32Model},
-    train::{
-        config::TrainConfig,
-        files::{refuse_existing, write_atomic},
-    },
+    train::config::TrainConfig,
 };
 
-use super::{dataset_of, measure_with_bar};
+use super::{dataset_of, measure_with_bar, output::Output};
 
 /// Options of `unbraid evaluate`.
 #[derive(clap::Args)]
@@ -54,15 +50,8 @@ pub struct Args {
     /// The data; the model's own if not given.
     #[arg(long)]
     dataset: Option<String>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Also write the JSON to a file.
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace an existing output.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// What `--baseline` takes.
@@ -87,9 +76,7 @@ impl Baseline {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    if let Some(path) = &args.output {
-        refuse_existing(path, args.force)?;
-    }
+    args.output.check()?;
     let protocols = args.protocols.iter().map(|name| Protocol::named(name)).collect::<unbraid_trainer::Result<_>>()?;
     let mut options = Options { seed: args.seed, samples: args.samples, protocols, ..Options::default() };
     if let Some(list) = &args.metrics {
@@ -99,17 +86,17 @@ pub fn run(args: Args) -> Result<()> {
         (_, Some(baseline)) => {
             options.reconstruct = false;
             let measurement = measure_baseline(baseline, &args, options)?;
-            report(&args, baseline.heading(), &measurement.evaluation)
+            args.output.give(Some(baseline.heading()), &measurement.evaluation)
         }
         (model, None) => {
             let path = model.as_deref().context("expected a model, or --baseline")?;
             let first = measure_model(path, &args, &options)?;
             match &args.compare {
-                None => report(&args, &path.display().to_string(), &first.evaluation),
+                None => args.output.give(Some(&path.display().to_string()), &first.evaluation),
                 Some(other) => {
                     let second = measure_model(other, &args, &options)?;
                     let heading = format!("A: {}\nB: {}", path.display(), other.display());
-                    report(&args, &heading, &compare(first, second)?)
+                    args.output.give(Some(&heading), &compare(first, second)?)
                 }
             }
         }
@@ -140,24 +127,9 @@ fn measure_baseline(baseline: Baseline, args: &Args, mut options: Options) -> Re
         Baseline::Untrained => {
             let TrainConfig { architecture, latents, init, .. } = TrainConfig::default();
             let name = args.architecture.as_deref().unwrap_or(&architecture);
-            let architecture = Architecture::preset(name, args.latents.unwrap_or(latents))?;
+            let architecture = Architecture::open(name, args.latents.unwrap_or(latents))?;
             let model = F32Model::untrained(architecture, init, args.seed, &Device::Cpu)?;
             measure_with_bar(&model, &*dataset, &options)
         }
     }
-}
-
-/// Prints `result` and writes its JSON where asked to.
-fn report(args: &Args, heading: &str, result: &(impl Serialize + ToString)) -> Result<()> {
-    let json = serde_json::to_string_pretty(result)? + "\n";
-    if args.json {
-        say!("{}", json.trim_end());
-    } else {
-        say!("{heading}");
-        say!("{}", result.to_string().trim_end());
-    }
-    if let Some(path) = &args.output {
-        write_atomic(path, json.as_bytes())?;
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ pub mod export;
 pub mod golden;
 pub mod label;
 mod memory;
+mod output;
 pub mod quantize;
 pub mod report;
 pub mod select;

@@ -6,7 +6,11 @@ use anyhow::{Result, bail};
 use unbraid_trainer::{
     Error,
     model::{self, Autoencoder, Int8Model, Model},
-    quantize::{self, Options, calibrate::Calibration, report::compare},
+    quantize::{
+        self, Options,
+        calibrate::Calibration,
+        report::{COMPARED, compare},
+    },
     train::files::{refuse_existing, write_atomic},
 };
 
@@ -39,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     dataset: Option<String>,
     /// Held-out images to compare int8 and f32 on.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = COMPARED)]
     compare: usize,
     /// Write nothing if the round trip comes out worse than this, dB against f32.
     #[arg(long, value_name = "DB")]

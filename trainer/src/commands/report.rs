@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use unbraid_trainer::{
     Error,
     data::Dataset,
-    export::{INT8, ModelConfig},
+    export::{EVALUATION, INT8, INT8_EVALUATION, ModelConfig},
     metrics::{self, Comparison, Evaluation, Metric, Options},
     model::{self, F32Model, Int8Model, Model},
     quantize,
@@ -51,9 +51,6 @@ pub struct Args {
     force: bool,
 }
 
-/// Held-out images that f32 and int8 are compared on.
-const COMPARED: usize = 1000;
-
 pub fn run(args: Args) -> Result<()> {
     let place = Place::find(&args.run)?;
     let output = match (&args.output, &place.run) {
@@ -78,14 +75,14 @@ pub fn run(args: Args) -> Result<()> {
         Err(reason) => (first.evaluation, Err(reason)),
         Ok((int8, origin)) => {
             let second = measure_with_bar(&int8, &*dataset, &options)?;
-            let cost = quantize::report::compare(&model, &int8, &*dataset, COMPARED, args.seed)?;
+            let cost = quantize::report::compare(&model, &int8, &*dataset, quantize::report::COMPARED, args.seed)?;
             let Comparison { first, second, differences } = metrics::compare(first, second)?;
             (first, Ok(Quantized { model: int8, origin, evaluation: second, differences, cost }))
         }
     };
-    let mut notes = keep_scores(&mut evaluation, &place.model, "evaluation.json")?;
+    let mut notes = keep_scores(&mut evaluation, &place.model, EVALUATION)?;
     if let Ok(int8) = &mut int8 {
-        notes.extend(keep_scores(&mut int8.evaluation, &place.model, "evaluation.int8.json")?);
+        notes.extend(keep_scores(&mut int8.evaluation, &place.model, INT8_EVALUATION)?);
     }
 
     let settings = match &run {

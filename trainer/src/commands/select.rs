@@ -6,10 +6,9 @@ use anyhow::{Context, Result};
 use unbraid_trainer::{
     metrics::selection::{Criterion, Options, select},
     model::{self, Autoencoder},
-    train::files::{refuse_existing, write_atomic},
 };
 
-use super::{dataset_of, progress_bar};
+use super::{dataset_of, output::Output, progress_bar};
 
 /// Options of `unbraid select`.
 #[derive(clap::Args)]
@@ -32,21 +31,12 @@ pub struct Args {
     /// The data; the first model's own if not given.
     #[arg(long)]
     dataset: Option<String>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Also write the JSON to a file.
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace an existing output.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    if let Some(path) = &args.output {
-        refuse_existing(path, args.force)?;
-    }
+    args.output.check()?;
     let criteria = args.metrics.iter().map(|name| name.parse()).collect::<unbraid_trainer::Result<Vec<Criterion>>>()?;
     let mut options = Options { seed: args.seed, samples: args.samples, criteria, ..Options::default() };
     options.centrality.votes = args.votes;
@@ -62,14 +52,5 @@ pub fn run(args: Args) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let json = serde_json::to_string_pretty(&selection)? + "\n";
-    if args.json {
-        say!("{}", json.trim_end());
-    } else {
-        say!("{}", selection.to_string().trim_end());
-    }
-    if let Some(path) = args.output {
-        write_atomic(&path, json.as_bytes())?;
-    }
-    Ok(())
+    args.output.give(None, &selection)
 }

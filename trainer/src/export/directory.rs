@@ -23,6 +23,12 @@ const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "README.md";
 /// The file name of the int8 model in a model directory.
 pub const INT8: &str = "model.int8.safetensors";
+/// The scores of the f32 model.
+pub const EVALUATION: &str = "evaluation.json";
+/// The scores of the int8 model.
+pub const INT8_EVALUATION: &str = "evaluation.int8.json";
+/// What int8 costs against f32.
+pub const QUANTIZATION: &str = "quantization.json";
 
 /// What goes into a model directory beside configuration and weights.
 #[derive(Debug, Clone, Default)]

@@ -19,6 +19,6 @@ mod weights;
 
 pub use card::model_card;
 pub use config::ModelConfig;
-pub use directory::{Extras, INT8, read, write, write_card, write_config};
+pub use directory::{EVALUATION, Extras, INT8, INT8_EVALUATION, QUANTIZATION, read, write, write_card, write_config};
 pub use onnx::{decoder_onnx, encoder_onnx};
 pub use trained::{Trained, model_of_run};

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, data::Dataset, model::Autoencoder, viz::samples};
 
+/// Held-out images that models are compared on where nobody says otherwise.
+pub const COMPARED: usize = 1000;
+
 /// The difference between two models on the same images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {

@@ -18,24 +18,17 @@ use super::{
 use crate::{
     Error, Result, data,
     data::Dataset,
-    export::{self, INT8, ModelConfig},
+    export::{self, EVALUATION, INT8, INT8_EVALUATION, ModelConfig, QUANTIZATION},
     metrics::{self, Evaluation},
     model::{self, Autoencoder, F32Model, Int8Model, Model},
     parallel::Launch,
-    quantize,
+    quantize::{self, report},
     train::{
         config::TrainConfig,
         files::write_atomic,
         run::{Event, Run},
     },
 };
-
-/// What a model directory calls the scores of its f32 model.
-pub const EVALUATION: &str = "evaluation.json";
-/// The scores of its int8 file.
-pub const INT8_EVALUATION: &str = "evaluation.int8.json";
-/// What int8 costs against f32.
-const QUANTIZATION: &str = "quantization.json";
 
 /// How far a job has come, and under which `[evaluate]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,12 +179,9 @@ impl Measured<'_> {
         let (options, metadata) = (quantize::Options::default(), quantize::metadata(config));
         let bytes = quantize::quantize(model, self.dataset, &config.factors, metadata, &options)?;
         let int8 = Int8Model::new(bytes, &path)?;
-        let cost = quantize::report::compare(model, &int8, self.dataset, COMPARED, options.seed)?;
+        let cost = report::compare(model, &int8, self.dataset, report::COMPARED, options.seed)?;
         write_json(&self.path(QUANTIZATION), &cost)?;
         write_atomic(&path, int8.bytes())?;
         Ok(int8)
     }
 }
-
-/// Held-out images that int8 and f32 are compared on, as `unbraid quantize` does it.
-const COMPARED: usize = 1000;

@@ -7,13 +7,12 @@ use serde::Serialize;
 use super::{
     folder::{State, Sweep, read_json, write_json},
     html::Picture,
-    job::{EVALUATION, INT8_EVALUATION},
     plan::Entry,
     selection,
 };
 use crate::{
     Result, data,
-    export::INT8,
+    export::{EVALUATION, INT8, INT8_EVALUATION},
     metrics::{Evaluation, Metric},
     model,
     train::files::write_atomic,
