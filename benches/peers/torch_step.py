@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Times FactorVAE training steps (Kim & Mnih 2018, algorithm 2) in PyTorch on the CPU, for comparison with `unbraid bench-step`.
+"""Times FactorVAE training steps (Kim & Mnih 2018, algorithm 2) in PyTorch, for comparison with `unbraid bench-step`.
 
 The same work as ours: the sprites network (or the RGB one), batch 64, both networks stepped. Written as well as eager PyTorch
 allows: no gradient for the discriminator's weights in the VAE step, no graph for the second encoding, fused Adam, and the faster
-of the two memory formats (see --channels-last). Data lies in memory: rendering it costs PyTorch nothing here.
+of the two memory formats (see --channels-last). Data lies in memory, the GPU's if there is one: rendering and uploading it costs
+PyTorch nothing here.
 
     pip install torch numpy
-    python benches/peers/torch_step.py --steps 60
+    python benches/peers/torch_step.py --steps 60 [--device cuda]
 """
 
 import argparse
@@ -58,6 +59,8 @@ def main():
     parser.add_argument("--warm-up", type=int, default=5, help="steps before them")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0, help="0 takes all cores")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--tf32", action="store_true", help="let a GPU round the factors of products to TF32")
     parser.add_argument("--architecture", choices=["factor-vae-64", "factor-vae-64-rgb"], default="factor-vae-64")
     parser.add_argument("--latents", type=int, default=10)
     parser.add_argument("--gamma", type=float, default=35.0)
@@ -68,19 +71,21 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    device = torch.device(args.device)
 
     channels, hidden = (1, 128) if args.architecture == "factor-vae-64" else (3, 256)
     enc, dec = encoder(channels, hidden, args.latents), decoder(channels, hidden, args.latents)
     disc = discriminator(args.latents, args.discriminator_layers, 1000)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    enc, dec = enc.to(memory_format=layout), dec.to(memory_format=layout)
+    enc, dec, disc = enc.to(device, memory_format=layout), dec.to(device, memory_format=layout), disc.to(device)
     vae_adam = torch.optim.Adam([*enc.parameters(), *dec.parameters()], 1e-4, (0.9, 0.999), fused=True)
     disc_adam = torch.optim.Adam(disc.parameters(), 1e-4, (0.5, 0.9), fused=True)
 
     n = args.batch_size
     images = (torch.rand(8, 2 * n, channels, 64, 64) > 0.9).float()
-    images = [batch.contiguous(memory_format=layout) for batch in images]
-    joint, marginals = torch.zeros(n, dtype=torch.long), torch.ones(n, dtype=torch.long)
+    images = [batch.to(device).contiguous(memory_format=layout) for batch in images]
+    joint, marginals = (make(n, dtype=torch.long, device=device) for make in (torch.zeros, torch.ones))
 
     def step(batch):
         x1, x2 = batch[:n], batch[n:]
@@ -118,6 +123,7 @@ def main():
         "torch": torch.__version__,
         "architecture": args.architecture,
         "batch_size": n,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "step_ms": round(1e3 * median, 2),
         "step_ms_quartiles": [round(1e3 * times[len(times) // 4], 2), round(1e3 * times[3 * len(times) // 4], 2)],
