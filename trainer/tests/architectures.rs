@@ -7,7 +7,8 @@ use rand::RngExt;
 use unbraid_trainer::{
     data::{self, Dataset, FactorInfo},
     model::{
-        Activation, Architecture, Autoencoder, F32Model, ImageShape, Int8Model, Layer, PixelOutput, presets::PRESETS,
+        Activation, Architecture, Autoencoder, F32Model, ImageShape, Int8Model, Layer, PixelOutput, Window,
+        presets::PRESETS,
     },
     nn::Init,
     objective::vae::Vae,
@@ -89,13 +90,8 @@ impl Dataset for Blobs {
 /// Windows that overlap or leave a rest, tanh before pooling and convolutions, pixels without a sigmoid, four channels.
 fn mixed(output: PixelOutput) -> Architecture {
     let (relu, tanh, none) = (Activation::Relu, Activation::Tanh, Activation::Identity);
-    let conv = |in_channels, out_channels, kernel, stride, activation| Layer::Conv2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding: kernel / 2,
-        activation,
+    let conv = |in_channels, out_channels, kernel, stride, activation| {
+        Layer::conv2d(in_channels, out_channels, Window::square(kernel, stride, kernel / 2), activation)
     };
     let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
     Architecture {
@@ -104,9 +100,9 @@ fn mixed(output: PixelOutput) -> Architecture {
         latents: 4,
         encoder: vec![
             conv(4, 12, 3, 1, tanh),
-            Layer::MaxPool { kernel: 3, stride: 2 },
+            Layer::max_pool(Window::square(3, 2, 0)),
             conv(12, 16, 3, 2, Activation::LeakyRelu(0.2)),
-            Layer::MaxPool { kernel: 2, stride: 2 },
+            Layer::max_pool(Window::square(2, 2, 0)),
             Layer::Flatten,
             linear(16 * 2 * 3, 40, tanh),
             linear(40, 8, none),
@@ -114,16 +110,9 @@ fn mixed(output: PixelOutput) -> Architecture {
         decoder: vec![
             linear(4, 8 * 5 * 7, tanh),
             Layer::Unflatten { channels: 8, height: 5, width: 7 },
-            Layer::UpsampleNearest { factor: 2 },
+            Layer::UpsampleNearest { factor: [2; 2] },
             conv(8, 12, 3, 1, tanh),
-            Layer::ConvTranspose2d {
-                in_channels: 12,
-                out_channels: 10,
-                kernel: 4,
-                stride: 2,
-                padding: 1,
-                activation: relu,
-            },
+            Layer::conv_transpose2d(12, 10, Window::square(4, 2, 1), relu),
             conv(10, 4, 3, 1, none),
         ],
         output,

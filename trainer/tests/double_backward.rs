@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use unbraid_trainer::{
-    model::{Activation, Layer},
+    model::{Activation, Layer, Window},
     nn::Network,
     rng::{self, Purpose},
 };
@@ -19,23 +19,15 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
 
 /// Every kind of layer: from images of 9x8 with two channels, whose border the last window does not reach, to three numbers.
 fn layers(activation: Activation) -> Vec<Layer> {
-    let window = |kernel, stride, padding| (kernel, stride, padding);
-    let conv = |in_channels, out_channels, (kernel, stride, padding)| Layer::Conv2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        activation,
-    };
+    let conv = |in_channels, out_channels, window| Layer::conv2d(in_channels, out_channels, window, activation);
     let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
     vec![
-        conv(2, 5, window(3, 2, 0)),
+        conv(2, 5, Window::square(3, 2, 0)),
         Layer::Flatten,
         linear(60, 16, activation),
         Layer::Unflatten { channels: 4, height: 2, width: 2 },
-        Layer::ConvTranspose2d { in_channels: 4, out_channels: 16, kernel: 4, stride: 2, padding: 1, activation },
-        conv(16, 3, window(4, 2, 1)),
+        Layer::conv_transpose2d(4, 16, Window::square(4, 2, 1), activation),
+        conv(16, 3, Window::square(4, 2, 1)),
         Layer::Flatten,
         linear(12, 3, Activation::Identity),
     ]
@@ -163,5 +155,5 @@ fn networks_without_a_second_derivative_here_are_refused() {
     refused(&[], 0, "no layers");
     refused(&layers(Activation::Relu)[..2], 3, "the last layer is Flatten");
     refused(&layers(Activation::Tanh), 1, "layer 0 is Conv2d");
-    refused(&[Layer::MaxPool { kernel: 2, stride: 2 }, Layer::Flatten], 1, "layer 0 is MaxPool");
+    refused(&[Layer::max_pool(Window::square(2, 2, 0)), Layer::Flatten], 1, "layer 0 is MaxPool");
 }

@@ -9,7 +9,7 @@ use support::{assert_same, files, start_on, tiny, unbraid, write_networks};
 use tempfile::tempdir;
 use unbraid_trainer::{
     data::sprites::Sprites,
-    model::{Activation, Architecture, Layer, PixelOutput},
+    model::{Activation, Architecture, Layer, PixelOutput, Window},
     nn::Init,
     objective::{
         Batch, Company, Objective, Options, Setup, System,
@@ -304,7 +304,7 @@ fn settings_and_architectures_that_have_no_place_for_the_codes_are_refused() {
         let Layer::Conv2d { activation, .. } = &mut a.encoder[1] else { panic!("a convolution") };
         *activation = Activation::Tanh;
     });
-    let pool = with(&|a| a.encoder[1] = Layer::MaxPool { kernel: 4, stride: 4 });
+    let pool = with(&|a| a.encoder[1] = Layer::max_pool(Window::square(4, 4, 0)));
     for system in [System::InfoGan, System::InfoWganGp] {
         let many = InfoOptions { categorical_codes: 2, categorical_classes: 3, ..info() };
         refused(system, &fitting, many, "categorical_codes = 2: expected at most 1, each with 3 of the 4 latents");

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::config::ModelConfig;
 use super::directory::{Extras, INT8};
-use crate::model::{Activation, Layer, PixelOutput, Shape};
+use crate::model::{Activation, Axes, Layer, PixelOutput, Shape, Window};
 
 /// The model card of a model directory, Markdown.
 pub fn model_card(config: &ModelConfig, extras: &Extras) -> String {
@@ -104,26 +104,30 @@ fn architecture(out: &mut String, config: &ModelConfig) -> fmt::Result {
 }
 
 fn describe(layer: &Layer) -> String {
-    let (text, activation) = match *layer {
-        Layer::Conv2d { kernel, stride, padding, activation, .. } => {
-            (format!("convolution {kernel}x{kernel}, stride {stride}, padding {padding}"), activation)
-        }
-        Layer::ConvTranspose2d { kernel, stride, padding, activation, .. } => {
-            (format!("transposed convolution {kernel}x{kernel}, stride {stride}, padding {padding}"), activation)
-        }
-        Layer::Linear { activation, .. } => ("linear".into(), activation),
-        Layer::MaxPool { kernel, stride } => {
-            (format!("max-pooling {kernel}x{kernel}, stride {stride}"), Activation::Identity)
-        }
-        Layer::UpsampleNearest { factor } => (format!("nearest upsampling by {factor}"), Activation::Identity),
-        Layer::Flatten => ("flatten".into(), Activation::Identity),
-        Layer::Unflatten { .. } => ("reshape".into(), Activation::Identity),
+    let window = |window: Option<Window>| {
+        let Some(Window { kernel: [height, width], stride, padding }) = window else { return String::new() };
+        let padding = if padding.is_none() { String::new() } else { format!(", padding {padding}") };
+        format!(" {height}x{width}, stride {}{padding}", Axes(stride))
     };
-    match activation {
+    let text = match *layer {
+        Layer::Conv2d { .. } => format!("convolution{}", window(layer.window())),
+        Layer::ConvTranspose2d { .. } => format!("transposed convolution{}", window(layer.window())),
+        Layer::Linear { .. } => "linear".into(),
+        Layer::MaxPool { .. } => format!("max-pooling{}", window(layer.window())),
+        Layer::UpsampleNearest { factor } => format!("nearest upsampling by {}", Axes(factor)),
+        Layer::Flatten => "flatten".into(),
+        Layer::Unflatten { .. } => "reshape".into(),
+    };
+    match layer.activation() {
         Activation::Identity => text,
         Activation::Relu => text + ", ReLU",
         Activation::LeakyRelu(slope) => format!("{text}, leaky ReLU {slope}"),
+        Activation::Elu(alpha) => format!("{text}, ELU {alpha}"),
         Activation::Tanh => text + ", tanh",
+        Activation::Sigmoid => text + ", sigmoid",
+        Activation::Softplus => text + ", softplus",
+        Activation::HardSigmoid { alpha, beta } => format!("{text}, hard sigmoid {alpha} x + {beta}"),
+        Activation::Clip { min, max } => format!("{text}, clipped to {min} to {max}"),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::weights::Mismatch;
-use crate::model::{Architecture, Factor, Layer, Shape};
+use crate::model::{Architecture, Factor, Layer, Shape, Window};
 use crate::{Error, Result};
 
 const FORMAT: &str = "unbraid";
@@ -161,20 +161,24 @@ fn check_sizes(part: &str, layers: &[Layer], input: Shape) -> Checked<()> {
     for (i, layer) in layers.iter().enumerate() {
         let field = || format!("architecture.{part}[{i}]");
         let own = match *layer {
-            Layer::Conv2d { in_channels, out_channels, kernel, stride, padding, .. }
-            | Layer::ConvTranspose2d { in_channels, out_channels, kernel, stride, padding, .. } => {
-                // Zero padding is the only size that may be zero.
-                [in_channels, out_channels, kernel, stride, padding.saturating_add(1)]
+            Layer::Conv2d { in_channels, out_channels, .. } => vec![in_channels, out_channels],
+            Layer::ConvTranspose2d { in_channels, out_channels, output_padding, .. } => {
+                // Paddings are the only sizes that may be zero.
+                [vec![in_channels, out_channels], output_padding.map(|size| size.saturating_add(1)).into()].concat()
             }
-            Layer::Linear { in_features, out_features, .. } => [in_features, out_features, 1, 1, 1],
-            Layer::MaxPool { kernel, stride } => [kernel, stride, 1, 1, 1],
-            Layer::UpsampleNearest { factor } => [factor, 1, 1, 1, 1],
-            Layer::Flatten => [1; 5],
-            Layer::Unflatten { channels, height, width } => [channels, height, width, 1, 1],
+            Layer::Linear { in_features, out_features, .. } => vec![in_features, out_features],
+            Layer::UpsampleNearest { factor } => factor.into(),
+            Layer::MaxPool { .. } | Layer::Flatten => vec![],
+            Layer::Unflatten { channels, height, width } => vec![channels, height, width],
         };
+        let window = layer.window().into_iter().flat_map(|Window { kernel, stride, padding }| {
+            [kernel.into(), stride.into(), padding.sides().map(|size| size.saturating_add(1)).to_vec()].concat()
+        });
+        let own: Vec<usize> = own.into_iter().chain(window).collect();
         if own.iter().any(|n| !(1..=SIZE_LIMIT).contains(n)) {
             return Err(Mismatch::new(field(), format!("{layer:?}"), format!("sizes of 1 to {SIZE_LIMIT}")));
         }
+        layer.activation().check().map_err(|e| Mismatch::new(field(), e, "a function that does not fall"))?;
         shape = layer.output(shape).map_err(|e| Mismatch::new(field(), e, "a layer that fits"))?;
         let sizes = match shape {
             Shape::Image(i) => [i.channels, i.height, i.width],

@@ -41,8 +41,8 @@ pub struct Extras {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Writes a model directory: `config.json`, `model.safetensors` (f32, sorted names), `encoder.onnx`, `decoder.onnx`,
-/// `README.md` and the extra files.
+/// Writes a model directory: `config.json`, `model.safetensors` (f32, sorted names), `encoder.onnx` and `decoder.onnx` (as far as
+/// there is an encoder and a decoder), `README.md` and the extra files.
 ///
 /// Everything is written beside `dir` and renamed into place, so that `dir` is never half a model. With `force` an
 /// earlier model directory is replaced, once the new one is complete.
@@ -139,13 +139,17 @@ fn contents(
 ) -> Result<BTreeMap<String, Vec<u8>>> {
     config.check().map_err(Mismatch::in_memory)?;
     let values = values(&config.architecture, weights)?;
-    let own = BTreeMap::from([
+    let mut own = BTreeMap::from([
         (CONFIG.to_owned(), config.to_json()?.into_bytes()),
         (WEIGHTS.to_owned(), weights_file(config, &values)?),
         (CARD.to_owned(), model_card(config, extras).into_bytes()),
-        ("encoder.onnx".to_owned(), onnx::encoder(&config.architecture, &values)),
-        ("decoder.onnx".to_owned(), onnx::decoder(&config.architecture, &values)),
     ]);
+    if config.architecture.has_encoder() {
+        own.insert("encoder.onnx".into(), onnx::encoder(&config.architecture, &values));
+    }
+    if config.architecture.has_decoder() {
+        own.insert("decoder.onnx".into(), onnx::decoder(&config.architecture, &values));
+    }
     for name in extras.files.keys() {
         if own.contains_key(name) || Path::new(name).file_name() != Some(OsStr::new(name)) {
             return Err(Error::setting("file", name, "a plain file name that the export does not use itself"));

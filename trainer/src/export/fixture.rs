@@ -6,27 +6,27 @@ use candle_core::{Device, Tensor};
 
 use super::{ModelConfig, weights::shapes};
 use crate::{
-    model::{Activation, Architecture, Factor, ImageShape, Layer, PixelOutput},
+    model::{Activation, Architecture, Factor, ImageShape, Layer, PixelOutput, Window},
     rng::{self, Purpose},
 };
 
 /// 2 x 6 x 4 images, 3 latents, each kind of layer and activation.
 pub fn architecture() -> Architecture {
-    let (kernel, stride, padding) = (4, 2, 1);
+    let window = Window::square(4, 2, 1);
     let (leaky, relu, none) = (Activation::LeakyRelu(0.2), Activation::Relu, Activation::Identity);
     Architecture {
         name: "small".into(),
         image: ImageShape { channels: 2, height: 6, width: 4 },
         latents: 3,
         encoder: vec![
-            Layer::Conv2d { in_channels: 2, out_channels: 5, kernel, stride, padding, activation: leaky },
+            Layer::conv2d(2, 5, window, leaky),
             Layer::Flatten,
             Layer::Linear { in_features: 30, out_features: 6, activation: none },
         ],
         decoder: vec![
             Layer::Linear { in_features: 3, out_features: 30, activation: relu },
             Layer::Unflatten { channels: 5, height: 3, width: 2 },
-            Layer::ConvTranspose2d { in_channels: 5, out_channels: 2, kernel, stride, padding, activation: none },
+            Layer::conv_transpose2d(5, 2, window, none),
         ],
         output: PixelOutput::Sigmoid,
     }

@@ -1,5 +1,5 @@
-//! ONNX files of the encoder and the decoder, f32, operator set 17: Conv, ConvTranspose, Gemm, MaxPool, Resize, Relu, LeakyRelu,
-//! Tanh, Flatten, Reshape, Slice, Sigmoid and Clip, which every runtime has. The batch size is free.
+//! ONNX files of the encoder and the decoder, f32, operator set 17: Conv, ConvTranspose, Gemm, MaxPool, Resize, Flatten, Reshape,
+//! Slice, and an operator for each activation, which every runtime has. The batch size is free.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::onnx_proto::{
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::weights::{Values, values};
-use crate::model::{Activation, Architecture, Layer, PixelOutput};
+use crate::model::{Activation, Architecture, Layer, PixelOutput, Window};
 use crate::{Error, Result};
 
 const IR_VERSION: i64 = 8;
@@ -22,8 +22,9 @@ const OPERATOR_SET: i64 = 17;
 /// Weights keep their names and PyTorch layout. The same input gives the same bytes.
 ///
 /// # Errors
-/// The architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
+/// There is no encoder, the architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
 pub fn encoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    architecture.need_encoder()?;
     architecture.validate().map_err(Error::Unsupported)?;
     Ok(encoder(architecture, &values(architecture, weights)?))
 }
@@ -33,8 +34,9 @@ pub fn encoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tens
 /// Weights keep their names and PyTorch layout. The same input gives the same bytes.
 ///
 /// # Errors
-/// The architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
+/// There is no decoder, the architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
 pub fn decoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    architecture.need_decoder()?;
     architecture.validate().map_err(Error::Unsupported)?;
     Ok(decoder(architecture, &values(architecture, weights)?))
 }
@@ -109,17 +111,24 @@ impl<'a> Graph<'a> {
         }
         let (op, inputs, attributes, activation) = match *layer {
             Layer::Conv2d { kernel, stride, padding, activation, .. } => {
-                ("Conv", vec![x, &weight, &bias], window(kernel, stride, padding), activation)
+                ("Conv", vec![x, &weight, &bias], window(Window { kernel, stride, padding }), activation)
             }
-            Layer::ConvTranspose2d { kernel, stride, padding, activation, .. } => {
-                ("ConvTranspose", vec![x, &weight, &bias], window(kernel, stride, padding), activation)
+            Layer::ConvTranspose2d { kernel, stride, padding, output_padding, activation, .. } => {
+                let mut attributes = window(Window { kernel, stride, padding });
+                if output_padding != [0; 2] {
+                    attributes.push(AttributeProto::ints("output_padding", output_padding.map(size).into()));
+                }
+                ("ConvTranspose", vec![x, &weight, &bias], attributes, activation)
             }
             Layer::Linear { activation, .. } => {
                 ("Gemm", vec![x, &weight, &bias], vec![AttributeProto::int("transB", 1)], activation)
             }
-            Layer::MaxPool { kernel, stride } => ("MaxPool", vec![x], window(kernel, stride, 0), Activation::Identity),
+            Layer::MaxPool { kernel, stride, padding } => {
+                ("MaxPool", vec![x], window(Window { kernel, stride, padding }), Activation::Identity)
+            }
             Layer::UpsampleNearest { factor } => {
-                let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, factor as f32, factor as f32]);
+                let [vertical, horizontal] = factor.map(|factor| factor as f32);
+                let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, vertical, horizontal]);
                 let attributes = vec![
                     AttributeProto::string("mode", "nearest"),
                     AttributeProto::string("coordinate_transformation_mode", "asymmetric"),
@@ -136,13 +145,32 @@ impl<'a> Graph<'a> {
             }
         };
         let linear = self.node(op, name, &inputs, &result, attributes);
+        self.activation(name, activation, linear)
+    }
+
+    /// Adds `activation` of layer `name` behind `x`, if it is any, and returns the name of its result.
+    fn activation(&mut self, name: &str, activation: Activation, x: String) -> String {
         let (op, suffix, attributes) = match activation {
-            Activation::Identity => return linear,
+            Activation::Identity => return x,
             Activation::Relu => ("Relu", "relu", vec![]),
             Activation::LeakyRelu(slope) => ("LeakyRelu", "relu", vec![AttributeProto::float("alpha", slope)]),
+            Activation::Elu(alpha) => ("Elu", "elu", vec![AttributeProto::float("alpha", alpha)]),
             Activation::Tanh => ("Tanh", "tanh", vec![]),
+            Activation::Sigmoid => ("Sigmoid", "sigmoid", vec![]),
+            Activation::Softplus => ("Softplus", "softplus", vec![]),
+            Activation::HardSigmoid { alpha, beta } => {
+                let attributes = vec![AttributeProto::float("alpha", alpha), AttributeProto::float("beta", beta)];
+                ("HardSigmoid", "hard_sigmoid", attributes)
+            }
+            Activation::Clip { .. } => ("Clip", "clip", vec![]),
         };
-        self.node(op, &format!("{name}.{suffix}"), &[&linear], &format!("{name}.activation"), attributes)
+        let mut inputs = vec![x];
+        if let Activation::Clip { min, max } = activation {
+            inputs.push(self.floats(&format!("{name}.min"), &[], &[min]));
+            inputs.push(self.floats(&format!("{name}.max"), &[], &[max]));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.node(op, &format!("{name}.{suffix}"), &inputs, &format!("{name}.activation"), attributes)
     }
 
     /// Columns `start..end` of `x` `(batch, features)`.
@@ -209,11 +237,11 @@ impl<'a> Graph<'a> {
     }
 }
 
-fn window(kernel: usize, stride: usize, padding: usize) -> Vec<AttributeProto> {
+fn window(Window { kernel, stride, padding }: Window) -> Vec<AttributeProto> {
     vec![
-        AttributeProto::ints("kernel_shape", vec![size(kernel); 2]),
-        AttributeProto::ints("pads", vec![size(padding); 4]),
-        AttributeProto::ints("strides", vec![size(stride); 2]),
+        AttributeProto::ints("kernel_shape", kernel.map(size).into()),
+        AttributeProto::ints("pads", padding.sides().map(size).into()),
+        AttributeProto::ints("strides", stride.map(size).into()),
     ]
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::layer::{ImageShape, Layer, Shape};
+use crate::Error;
 
 /// What the decoder's last layer gives for each pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,8 +26,8 @@ impl PixelOutput {
     }
 }
 
-/// An encoder and a decoder. The encoder ends in 2·latents features (means, then log-variances), the decoder in one number for
-/// each pixel, which [`PixelOutput`] explains.
+/// An encoder and a decoder, or one of them. The encoder ends in 2·latents features (means, then log-variances), the decoder in one
+/// number for each pixel, which [`PixelOutput`] explains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
@@ -36,9 +37,11 @@ pub struct Architecture {
     pub image: ImageShape,
     /// Latent dimensions.
     pub latents: usize,
-    /// Image to means and log-variances.
+    /// Image to means and log-variances; no layers where there is a decoder alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoder: Vec<Layer>,
-    /// Latents to pixels.
+    /// Latents to pixels; no layers where there is an encoder alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decoder: Vec<Layer>,
     /// What the decoder's numbers mean; logits where a file does not say.
     #[serde(default)]
@@ -46,24 +49,59 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Checks that the layers fit each other, the image and the latents.
+    /// Whether it turns images into latents.
+    pub fn has_encoder(&self) -> bool {
+        !self.encoder.is_empty()
+    }
+
+    /// Whether it turns latents into images.
+    pub fn has_decoder(&self) -> bool {
+        !self.decoder.is_empty()
+    }
+
+    /// Refuses what needs an encoder where there is none.
+    ///
+    /// # Errors
+    /// There is a decoder alone.
+    pub fn need_encoder(&self) -> crate::Result<()> {
+        if self.has_encoder() { Ok(()) } else { Err(missing("encoder", "decoder")) }
+    }
+
+    /// Refuses what needs a decoder where there is none.
+    ///
+    /// # Errors
+    /// There is an encoder alone.
+    pub fn need_decoder(&self) -> crate::Result<()> {
+        if self.has_decoder() { Ok(()) } else { Err(missing("decoder", "encoder")) }
+    }
+
+    /// Checks that there are layers, and that they fit each other, the image and the latents.
     ///
     /// # Errors
     /// The first layer that does not fit, by name.
     pub fn validate(&self) -> Result<(), String> {
         let run = |part: &str, layers: &[Layer], input| {
             layers.iter().enumerate().try_fold(input, |shape, (i, layer)| {
-                layer.output(shape).map_err(|reason| format!("{part}.{i}: {reason}"))
+                let fits = layer.activation().check().and_then(|()| layer.output(shape));
+                fits.map_err(|reason| format!("{part}.{i}: {reason}"))
             })
         };
+        if !(self.has_encoder() || self.has_decoder()) {
+            return Err("neither an encoder nor a decoder".into());
+        }
         let code = run("encoder", &self.encoder, Shape::Image(self.image))?;
-        if code != Shape::Features(2 * self.latents) {
+        if self.has_encoder() && code != Shape::Features(2 * self.latents) {
             return Err(format!("encoder ends in {code}, expected {} features", 2 * self.latents));
         }
         let image = run("decoder", &self.decoder, Shape::Features(self.latents))?;
-        if image != Shape::Image(self.image) {
+        if self.has_decoder() && image != Shape::Image(self.image) {
             return Err(format!("decoder ends in {image}, expected {}", Shape::Image(self.image)));
         }
         Ok(())
     }
+}
+
+/// For a model of which a network is asked for that it does not have.
+pub(super) fn missing(asked: &str, present: &str) -> Error {
+    Error::Unsupported(format!("the model has no {asked}, which this needs; it has its {present} alone"))
 }

@@ -25,7 +25,7 @@ use std::{fs, path::Path};
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use super::{Activation, Architecture, ImageShape, Layer, PixelOutput, Shape};
+use super::{Activation, Architecture, Axes, ImageShape, Layer, Padding, PixelOutput, Shape, Window, window::axes};
 use crate::{Error, Result};
 
 /// The name under which a run and a model keep the file that they were made from.
@@ -80,27 +80,66 @@ fn wrong<T>(field: &str, found: impl ToString, expected: impl ToString) -> Parse
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Entry {
     Conv2d(Convolution),
-    ConvTranspose2d(Convolution),
-    Linear { features: usize, activation: Option<Activation> },
-    MaxPool { kernel: usize, stride: Option<usize> },
-    UpsampleNearest { factor: usize },
-    Unflatten { channels: usize, height: usize, width: usize },
+    ConvTranspose2d(Transposed),
+    Linear {
+        features: usize,
+        activation: Option<Activation>,
+    },
+    MaxPool(Pooling),
+    UpsampleNearest {
+        #[serde(with = "axes")]
+        factor: [usize; 2],
+    },
+    Unflatten {
+        channels: usize,
+        height: usize,
+        width: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Convolution {
     channels: usize,
-    kernel: usize,
-    #[serde(default = "one")]
-    stride: usize,
+    #[serde(with = "axes")]
+    kernel: [usize; 2],
+    #[serde(with = "axes", default = "ones")]
+    stride: [usize; 2],
     #[serde(default)]
-    padding: usize,
+    padding: Padding,
     activation: Option<Activation>,
 }
 
-fn one() -> usize {
-    1
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transposed {
+    channels: usize,
+    #[serde(with = "axes")]
+    kernel: [usize; 2],
+    #[serde(with = "axes", default = "ones")]
+    stride: [usize; 2],
+    #[serde(default)]
+    padding: Padding,
+    #[serde(with = "axes", default)]
+    output_padding: [usize; 2],
+    activation: Option<Activation>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pooling {
+    #[serde(with = "axes")]
+    kernel: [usize; 2],
+    stride: Option<Stride>,
+    #[serde(default)]
+    padding: Padding,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Stride(#[serde(with = "axes")] [usize; 2]);
+
+fn ones() -> [usize; 2] {
+    [1; 2]
 }
 
 fn parse(text: &str, latents: usize) -> Parsed<Architecture> {
@@ -179,20 +218,23 @@ impl Layers {
                 padding,
                 activation: activation.unwrap_or(default),
             },
-            Entry::ConvTranspose2d(Convolution { channels, kernel, stride, padding, activation }) => {
+            Entry::ConvTranspose2d(Transposed { channels, kernel, stride, padding, output_padding, activation }) => {
                 Layer::ConvTranspose2d {
                     in_channels: image(self.shape)?.channels,
                     out_channels: channels,
                     kernel,
                     stride,
                     padding,
+                    output_padding,
                     activation: activation.unwrap_or(default),
                 }
             }
             Entry::Linear { features, activation } => {
                 return self.linear(field, features, activation.unwrap_or(default));
             }
-            Entry::MaxPool { kernel, stride } => Layer::MaxPool { kernel, stride: stride.unwrap_or(kernel) },
+            Entry::MaxPool(Pooling { kernel, stride, padding }) => {
+                Layer::MaxPool { kernel, stride: stride.map_or(kernel, |Stride(stride)| stride), padding }
+            }
             Entry::UpsampleNearest { factor } => Layer::UpsampleNearest { factor },
             Entry::Unflatten { channels, height, width } => Layer::Unflatten { channels, height, width },
         };
@@ -209,24 +251,29 @@ impl Layers {
     }
 
     fn push(&mut self, field: &str, layer: Layer) -> Parsed<()> {
-        let sizes = match layer {
-            Layer::Conv2d { out_channels, kernel, stride, padding, .. }
-            | Layer::ConvTranspose2d { out_channels, kernel, stride, padding, .. } => {
-                if padding >= kernel {
-                    return wrong(field, format!("padding {padding}"), format!("less than the kernel, {kernel}"));
-                }
-                vec![("channels", out_channels, &SIZES), ("kernel", kernel, &WINDOWS), ("stride", stride, &WINDOWS)]
+        let mut sizes = match layer {
+            Layer::Conv2d { out_channels, .. } | Layer::ConvTranspose2d { out_channels, .. } => {
+                vec![("channels", out_channels, &SIZES)]
             }
             Layer::Linear { out_features, .. } => vec![("features", out_features, &SIZES)],
-            Layer::MaxPool { kernel, stride } => vec![("kernel", kernel, &WINDOWS), ("stride", stride, &WINDOWS)],
-            Layer::UpsampleNearest { factor } => vec![("factor", factor, &WINDOWS)],
-            Layer::Flatten => vec![],
+            Layer::UpsampleNearest { factor } => factor.map(|factor| ("factor", factor, &WINDOWS)).into(),
+            Layer::MaxPool { .. } | Layer::Flatten => vec![],
             Layer::Unflatten { channels, height, width } => {
                 vec![("channels", channels, &SIZES), ("height", height, &SIZES), ("width", width, &SIZES)]
             }
         };
+        if let Some(Window { kernel, stride, .. }) = layer.window() {
+            sizes.extend(kernel.map(|kernel| ("kernel", kernel, &WINDOWS)));
+            sizes.extend(stride.map(|stride| ("stride", stride, &WINDOWS)));
+        }
+        layer.activation().check().or_else(|found| wrong(field, found, "a function that does not fall"))?;
         for (size, found, range) in sizes {
             within(&format!("{field}.{size}"), found, range)?;
+        }
+        if let Some(Window { kernel, padding, .. }) = layer.window()
+            && (0..2).any(|axis| padding.before()[axis].max(padding.after()[axis]) >= kernel[axis])
+        {
+            return wrong(field, format!("padding {padding}"), format!("less than the kernel, {}", Axes(kernel)));
         }
         self.shape = layer.output(self.shape).or_else(|reason| wrong(field, reason, "a layer that fits"))?;
         let largest = match self.shape {
@@ -307,21 +354,13 @@ decoder = [
         assert_eq!((net.name.as_str(), net.latents, net.image.width), ("small", 5, 48));
         let (tanh, none) = (Activation::Tanh, Activation::Identity);
         let encoder = [
-            Layer::MaxPool { kernel: 2, stride: 2 },
+            Layer::max_pool(Window::square(2, 2, 0)),
             Layer::Flatten,
             Layer::Linear { in_features: 768, out_features: 20, activation: tanh },
             Layer::Linear { in_features: 20, out_features: 10, activation: none },
         ];
         assert_eq!(net.encoder[1..], encoder);
-        let last = Layer::ConvTranspose2d {
-            in_channels: 8,
-            out_channels: 3,
-            kernel: 4,
-            stride: 2,
-            padding: 1,
-            activation: none,
-        };
-        assert_eq!(net.decoder[3], last);
+        assert_eq!(net.decoder[3], Layer::conv_transpose2d(8, 3, Window::square(4, 2, 1), none));
         assert_eq!(net.decoder[0], Layer::Linear { in_features: 5, out_features: 768, activation: Activation::Relu });
     }
 

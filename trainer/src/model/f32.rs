@@ -100,6 +100,7 @@ impl Autoencoder for F32Model {
     }
 
     fn encode(&self, images: &[u8]) -> Result<Posterior> {
+        self.architecture.need_encoder()?;
         let size = self.architecture.image.size();
         whole(images.len(), size, "image bytes")?;
         let latents = self.architecture.latents;
@@ -118,6 +119,7 @@ impl Autoencoder for F32Model {
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
+        self.architecture.need_decoder()?;
         whole(latents.len(), self.architecture.latents, "latent values")?;
         finite(latents, |i| format!("latent {}", i % self.architecture.latents))?;
         let mut images = Vec::with_capacity(latents.len() / self.architecture.latents * self.architecture.image.size());

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    activation::Activation,
+    window::{Axes, Padding, Window, axes},
+};
+
 /// The shape of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +25,11 @@ impl ImageShape {
     /// Values in an image: channels · height · width.
     pub fn size(&self) -> usize {
         self.channels * self.height * self.width
+    }
+
+    /// Rows and columns.
+    pub fn sides(&self) -> [usize; 2] {
+        [self.height, self.width]
     }
 }
 
@@ -47,63 +57,44 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The function applied to a layer's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// None.
-    Identity,
-    /// max(x, 0).
-    Relu,
-    /// x for x ≥ 0, else slope · x.
-    LeakyRelu(f32),
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-impl Activation {
-    /// The slope for negative inputs of an activation that is linear on both sides of 0, with slope 1 for positive ones.
-    pub fn negative_slope(self) -> Option<f32> {
-        match self {
-            Self::Identity => Some(1.0),
-            Self::Relu => Some(0.0),
-            Self::LeakyRelu(slope) => Some(slope),
-            Self::Tanh => None,
-        }
-    }
-}
-
 /// One layer; shapes are `(N, C, H, W)` and `(N, features)`, weights as PyTorch stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Layer {
-    /// `weight (out, in, kernel, kernel)`, `bias (out)`.
+    /// `weight (out, in, kernel H, kernel W)`, `bias (out)`.
     Conv2d {
         /// Input channels.
         in_channels: usize,
         /// Output channels.
         out_channels: usize,
         /// Kernel height and width.
-        kernel: usize,
-        /// Step of the window.
-        stride: usize,
+        #[serde(with = "axes")]
+        kernel: [usize; 2],
+        /// Step of the window, vertical and horizontal.
+        #[serde(with = "axes")]
+        stride: [usize; 2],
         /// Zeros around the input.
-        padding: usize,
+        padding: Padding,
         /// What follows.
         activation: Activation,
     },
-    /// `weight (in, out, kernel, kernel)`, `bias (out)`.
+    /// `weight (in, out, kernel H, kernel W)`, `bias (out)`.
     ConvTranspose2d {
         /// Input channels.
         in_channels: usize,
         /// Output channels.
         out_channels: usize,
         /// Kernel height and width.
-        kernel: usize,
-        /// Upsampling factor.
-        stride: usize,
-        /// Rows and columns cut from the output's border.
-        padding: usize,
+        #[serde(with = "axes")]
+        kernel: [usize; 2],
+        /// Upsampling factors, vertical and horizontal.
+        #[serde(with = "axes")]
+        stride: [usize; 2],
+        /// Rows and columns cut from the output's borders.
+        padding: Padding,
+        /// Rows below and columns to the right that the output has beyond those, fewer than the stride.
+        #[serde(with = "axes", default, skip_serializing_if = "axes::are_zero")]
+        output_padding: [usize; 2],
         /// What follows.
         activation: Activation,
     },
@@ -119,14 +110,20 @@ pub enum Layer {
     /// The greatest value of each window, channel by channel. Rows and columns that fill no window are left out.
     MaxPool {
         /// Height and width of the window.
-        kernel: usize,
-        /// Step of the window.
-        stride: usize,
+        #[serde(with = "axes")]
+        kernel: [usize; 2],
+        /// Step of the window, vertical and horizontal.
+        #[serde(with = "axes")]
+        stride: [usize; 2],
+        /// How far windows reach beyond the input, where no value counts.
+        #[serde(default, skip_serializing_if = "Padding::is_none")]
+        padding: Padding,
     },
-    /// Each pixel becomes a square of `factor` x `factor` equal ones.
+    /// Each pixel becomes a rectangle of equal ones.
     UpsampleNearest {
         /// How often a row and a column are repeated.
-        factor: usize,
+        #[serde(with = "axes")]
+        factor: [usize; 2],
     },
     /// `(N, C, H, W)` to `(N, C·H·W)`.
     Flatten,
@@ -142,27 +139,45 @@ pub enum Layer {
 }
 
 impl Layer {
+    /// A convolution.
+    pub fn conv2d(in_channels: usize, out_channels: usize, window: Window, activation: Activation) -> Self {
+        let Window { kernel, stride, padding } = window;
+        Self::Conv2d { in_channels, out_channels, kernel, stride, padding, activation }
+    }
+
+    /// A transposed convolution without output padding.
+    pub fn conv_transpose2d(in_channels: usize, out_channels: usize, window: Window, activation: Activation) -> Self {
+        let (Window { kernel, stride, padding }, output_padding) = (window, [0; 2]);
+        Self::ConvTranspose2d { in_channels, out_channels, kernel, stride, padding, output_padding, activation }
+    }
+
+    /// Max-pooling.
+    pub fn max_pool(window: Window) -> Self {
+        let Window { kernel, stride, padding } = window;
+        Self::MaxPool { kernel, stride, padding }
+    }
+
     /// The output's shape for an input of shape `input`.
     ///
     /// # Errors
     /// The layer does not take such an input; the text says why.
     pub fn output(&self, input: Shape) -> Result<Shape, String> {
-        let image = |channels, height, width| Shape::Image(ImageShape { channels, height, width });
+        let image = |channels, [height, width]: [usize; 2]| Shape::Image(ImageShape { channels, height, width });
         match (*self, input) {
-            (Self::Conv2d { in_channels, out_channels, kernel, stride, padding, .. }, Shape::Image(i)) => {
-                if i.channels != in_channels {
-                    return Err(format!("takes {in_channels} channels, gets {}", i.channels));
-                }
-                let (height, width) = windows(i, kernel, stride, padding)?;
-                Ok(image(out_channels, height, width))
+            (Self::Conv2d { in_channels, .. } | Self::ConvTranspose2d { in_channels, .. }, Shape::Image(i))
+                if i.channels != in_channels =>
+            {
+                Err(format!("takes {in_channels} channels, gets {}", i.channels))
             }
-            (Self::ConvTranspose2d { in_channels, out_channels, kernel, stride, padding, .. }, Shape::Image(i)) => {
-                let side = |n: usize| (n.max(1) * stride + kernel).checked_sub(stride + 2 * padding).filter(|&m| m > 0);
-                match (side(i.height), side(i.width)) {
-                    _ if i.channels != in_channels => Err(format!("takes {in_channels} channels, gets {}", i.channels)),
-                    (Some(height), Some(width)) => Ok(image(out_channels, height, width)),
-                    _ => Err(format!("padding {padding} leaves nothing of {} x {}", i.height, i.width)),
+            (Self::Conv2d { out_channels, kernel, stride, padding, .. }, Shape::Image(i)) => {
+                Ok(image(out_channels, Window { kernel, stride, padding }.cells(i.sides())?))
+            }
+            (Self::ConvTranspose2d { out_channels, kernel, stride, padding, output_padding, .. }, Shape::Image(i)) => {
+                if (0..2).any(|axis| output_padding[axis] >= stride[axis].max(1)) {
+                    let (more, stride) = (Axes(output_padding), Axes(stride));
+                    return Err(format!("output padding {more} is not less than the stride, {stride}"));
                 }
+                Ok(image(out_channels, Window { kernel, stride, padding }.pixels(i.sides(), output_padding)?))
             }
             (Self::Linear { in_features, out_features, .. }, Shape::Features(n)) => {
                 if n == in_features {
@@ -171,16 +186,27 @@ impl Layer {
                     Err(format!("takes {in_features} features, gets {n}"))
                 }
             }
-            (Self::MaxPool { kernel, stride }, Shape::Image(i)) => {
-                let (height, width) = windows(i, kernel, stride, 0)?;
-                Ok(image(i.channels, height, width))
+            (Self::MaxPool { kernel, stride, padding }, Shape::Image(i)) => {
+                let cells = Window { kernel, stride, padding }.cells(i.sides())?;
+                // A window without a pixel has no greatest value.
+                let sees = |axis: usize| {
+                    let last = (cells[axis] - 1) * stride[axis];
+                    padding.before()[axis] < kernel[axis] && last < i.sides()[axis] + padding.before()[axis]
+                };
+                if sees(0) && sees(1) {
+                    Ok(image(i.channels, cells))
+                } else {
+                    Err(format!("padding {padding} makes windows that see nothing"))
+                }
             }
-            (Self::UpsampleNearest { factor }, Shape::Image(i)) if factor > 0 => {
-                Ok(image(i.channels, i.height * factor, i.width * factor))
+            (Self::UpsampleNearest { factor: [vertical, horizontal] }, Shape::Image(i))
+                if vertical * horizontal > 0 =>
+            {
+                Ok(image(i.channels, [i.height * vertical, i.width * horizontal]))
             }
             (Self::Flatten, Shape::Image(i)) => Ok(Shape::Features(i.size())),
             (Self::Unflatten { channels, height, width }, Shape::Features(n)) if n == channels * height * width => {
-                Ok(image(channels, height, width))
+                Ok(image(channels, [height, width]))
             }
             (_, input) => Err(format!("does not take {input}")),
         }
@@ -194,26 +220,39 @@ impl Layer {
         }
     }
 
+    /// What slides over an image, for layers that have such a window.
+    pub fn window(&self) -> Option<Window> {
+        match *self {
+            Self::Conv2d { kernel, stride, padding, .. }
+            | Self::ConvTranspose2d { kernel, stride, padding, .. }
+            | Self::MaxPool { kernel, stride, padding } => Some(Window { kernel, stride, padding }),
+            Self::Linear { .. } | Self::UpsampleNearest { .. } | Self::Flatten | Self::Unflatten { .. } => None,
+        }
+    }
+
+    /// The function applied to its outputs.
+    pub fn activation(&self) -> Activation {
+        match *self {
+            Self::Conv2d { activation, .. }
+            | Self::ConvTranspose2d { activation, .. }
+            | Self::Linear { activation, .. } => activation,
+            Self::MaxPool { .. } | Self::UpsampleNearest { .. } | Self::Flatten | Self::Unflatten { .. } => {
+                Activation::Identity
+            }
+        }
+    }
+
     /// The shapes of `weight` and `bias`, for layers that have them.
     pub fn parameters(&self) -> Option<(Vec<usize>, usize)> {
         match *self {
             Self::Conv2d { in_channels, out_channels, kernel, .. } => {
-                Some((vec![out_channels, in_channels, kernel, kernel], out_channels))
+                Some((vec![out_channels, in_channels, kernel[0], kernel[1]], out_channels))
             }
             Self::ConvTranspose2d { in_channels, out_channels, kernel, .. } => {
-                Some((vec![in_channels, out_channels, kernel, kernel], out_channels))
+                Some((vec![in_channels, out_channels, kernel[0], kernel[1]], out_channels))
             }
             Self::Linear { in_features, out_features, .. } => Some((vec![out_features, in_features], out_features)),
             Self::MaxPool { .. } | Self::UpsampleNearest { .. } | Self::Flatten | Self::Unflatten { .. } => None,
         }
-    }
-}
-
-/// How many windows fit under and beside each other.
-fn windows(image: ImageShape, kernel: usize, stride: usize, padding: usize) -> Result<(usize, usize), String> {
-    let side = |n: usize| (n + 2 * padding).checked_sub(kernel).map(|m| m / stride.max(1) + 1);
-    match (side(image.height), side(image.width)) {
-        (Some(height), Some(width)) if stride > 0 && kernel > 0 => Ok((height, width)),
-        _ => Err(format!("kernel {kernel}, stride {stride} does not fit {} x {}", image.height, image.width)),
     }
 }

@@ -1,5 +1,6 @@
 //! A trained encoder and decoder, whatever their arithmetic: f32 directories and int8 files behind one trait.
 
+mod activation;
 mod architecture;
 pub mod architecture_file;
 mod f32;
@@ -7,9 +8,12 @@ mod int8;
 mod layer;
 mod open;
 pub mod presets;
+mod window;
 
+pub use activation::Activation;
 pub use architecture::{Architecture, PixelOutput};
-pub use layer::{Activation, ImageShape, Layer, Shape};
+pub use layer::{ImageShape, Layer, Shape};
+pub use window::{Axes, Padding, Window};
 
 pub(crate) use self::f32::finite;
 pub use self::{

@@ -2,7 +2,7 @@
 
 use super::{
     Activation::{self, Identity, Relu, Tanh},
-    Architecture, ImageShape, Layer, PixelOutput, architecture_file,
+    Architecture, ImageShape, Layer, PixelOutput, Window, architecture_file,
 };
 use crate::{Error, Result};
 
@@ -162,15 +162,11 @@ fn beta_vae_mlp(latents: usize) -> Networks {
 /// Adapted: images of 64x64 for 150x150 faces, so that 32 maps of 8x8 meet the latents (15x15 there); "same" padding, where the
 /// paper's convolutions have none; 5x5 kernels in the decoder too, for 7x7, since the image is less than half as wide.
 fn dc_ign(latents: usize) -> Networks {
-    let conv = |in_channels, out_channels, activation| Layer::Conv2d {
-        in_channels,
-        out_channels,
-        kernel: 5,
-        stride: 1,
-        padding: 2,
-        activation,
+    let conv = |in_channels, out_channels, activation| {
+        Layer::conv2d(in_channels, out_channels, Window::square(5, 1, 2), activation)
     };
-    let (pool, upsample) = (Layer::MaxPool { kernel: 2, stride: 2 }, Layer::UpsampleNearest { factor: 2 });
+    let pool = Layer::max_pool(Window::square(2, 2, 0));
+    let upsample = Layer::UpsampleNearest { factor: [2; 2] };
     let encoder = vec![
         conv(1, 96, Relu),
         pool,
@@ -210,12 +206,12 @@ fn square(channels: usize) -> ImageShape {
 
 /// The convolution that halves height and width, with ReLU.
 fn halve(in_channels: usize, out_channels: usize) -> Layer {
-    Layer::Conv2d { in_channels, out_channels, kernel: 4, stride: 2, padding: 1, activation: Relu }
+    Layer::conv2d(in_channels, out_channels, Window::square(4, 2, 1), Relu)
 }
 
 /// The transposed convolution that doubles height and width.
 fn double(in_channels: usize, out_channels: usize, activation: Activation) -> Layer {
-    Layer::ConvTranspose2d { in_channels, out_channels, kernel: 4, stride: 2, padding: 1, activation }
+    Layer::conv_transpose2d(in_channels, out_channels, Window::square(4, 2, 1), activation)
 }
 
 fn linear(in_features: usize, out_features: usize, activation: Activation) -> Layer {

@@ -32,12 +32,12 @@ use super::{
     Network,
     fused::Backward,
     network::{to_channels_first, to_channels_last},
-    ops::{self, Window, buffers::Buffer, gemm::Output, neutral},
+    ops::{self, buffers::Buffer, gemm::Output, neutral},
     tape::{Destination, Tape, inward, outward},
 };
 use crate::{
     Error,
-    model::{Activation, Layer},
+    model::{Activation, Layer, Window},
     profile,
 };
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use super::ops::{
-    Geometry, Window,
+    Geometry,
     activation::{self, Epilogue},
     buffers::{Buffer, Buffers},
     convolution,
@@ -11,7 +11,7 @@ use super::ops::{
     linear, permute,
     resample::{MaxPool, Upsample},
 };
-use crate::model::{Activation, Layer};
+use crate::model::{Activation, Layer, Window};
 
 /// The shape of a batch between two layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,11 +84,20 @@ impl Fused {
                 (Kind::Conv2d(geometry), activation, image(geometry.grid))
             }
             (
-                Layer::ConvTranspose2d { in_channels, out_channels, kernel, stride, padding, activation },
+                Layer::ConvTranspose2d {
+                    in_channels,
+                    out_channels,
+                    kernel,
+                    stride,
+                    padding,
+                    output_padding,
+                    activation,
+                },
                 Inner::Image(height, width, channels),
             ) if channels == in_channels => {
                 let window = Window { kernel, stride, padding };
-                let geometry = Geometry::of_transposed_convolution(window, (height, width, channels), out_channels)?;
+                let grid = (height, width, channels);
+                let geometry = Geometry::of_transposed_convolution(window, output_padding, grid, out_channels)?;
                 (Kind::ConvTranspose2d(geometry), activation, image(geometry.image))
             }
             (Layer::Linear { in_features, out_features, activation }, Inner::Features(features))
@@ -96,13 +105,13 @@ impl Fused {
             {
                 (Kind::Linear, activation, Inner::Features(out_features))
             }
-            (Layer::MaxPool { kernel, stride }, Inner::Image(height, width, channels)) => {
-                let pool = MaxPool::new(kernel, stride, (height, width))?;
-                let output = Inner::Image(pool.grid.0, pool.grid.1, channels);
+            (Layer::MaxPool { kernel, stride, padding }, Inner::Image(height, width, channels)) => {
+                let pool = MaxPool::new(Window { kernel, stride, padding }, [height, width])?;
+                let output = Inner::Image(pool.grid[0], pool.grid[1], channels);
                 (Kind::MaxPool(pool, channels), Activation::Identity, output)
             }
             (Layer::UpsampleNearest { factor }, Inner::Image(height, width, channels)) => {
-                let output = Inner::Image(height * factor, width * factor, channels);
+                let output = Inner::Image(height * factor[0], width * factor[1], channels);
                 (Kind::Upsample(Upsample::new(factor, width)?, channels), Activation::Identity, output)
             }
             (Layer::Flatten, Inner::Image(_, _, channels)) => {

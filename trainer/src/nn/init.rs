@@ -39,13 +39,14 @@ impl Init {
 /// How many inputs an output sums over, and how many outputs an input reaches.
 fn fans(layer: &Layer) -> (f32, f32) {
     // A strided window is crossed by kernel²/stride² of its positions.
-    let taps = |kernel: usize, stride: usize| (kernel * kernel) as f32 / (stride * stride) as f32;
+    let area = |[height, width]: [usize; 2]| height * width;
+    let taps = |kernel, stride| area(kernel) as f32 / area(stride) as f32;
     match *layer {
         Layer::Conv2d { in_channels, out_channels, kernel, stride, .. } => {
-            ((in_channels * kernel * kernel) as f32, out_channels as f32 * taps(kernel, stride))
+            ((in_channels * area(kernel)) as f32, out_channels as f32 * taps(kernel, stride))
         }
         Layer::ConvTranspose2d { in_channels, out_channels, kernel, stride, .. } => {
-            (in_channels as f32 * taps(kernel, stride), (out_channels * kernel * kernel) as f32)
+            (in_channels as f32 * taps(kernel, stride), (out_channels * area(kernel)) as f32)
         }
         Layer::Linear { in_features, out_features, .. } => (in_features as f32, out_features as f32),
         Layer::MaxPool { .. } | Layer::UpsampleNearest { .. } | Layer::Flatten | Layer::Unflatten { .. } => (1.0, 1.0),

@@ -6,12 +6,12 @@ use candle_core::{Device, Tensor, Var, backprop::GradStore};
 
 use super::{
     Init,
-    ops::{Window, neutral},
+    ops::neutral,
     tape::{Node, Shared, Tape},
 };
 use crate::{
     Error, Result,
-    model::{Layer, Shape},
+    model::{Layer, Shape, Window},
     rng::{self, Purpose},
 };
 
@@ -181,11 +181,14 @@ impl Network {
             (&Layer::Conv2d { kernel, stride, padding, activation, .. }, Some((w, b))) => {
                 neutral::conv2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
             }
-            (&Layer::ConvTranspose2d { kernel, stride, padding, activation, .. }, Some((w, b))) => {
-                neutral::conv_transpose2d(x, &w, &b, Window { kernel, stride, padding }, activation)?
+            (&Layer::ConvTranspose2d { kernel, stride, padding, output_padding, activation, .. }, Some((w, b))) => {
+                let window = Window { kernel, stride, padding };
+                neutral::conv_transpose2d(x, &w, &b, (window, output_padding), activation)?
             }
             (&Layer::Linear { activation, .. }, Some((w, b))) => neutral::linear(x, &w, &b, activation)?,
-            (&Layer::MaxPool { kernel, stride }, _) => neutral::max_pool(x, Window { kernel, stride, padding: 0 })?,
+            (&Layer::MaxPool { kernel, stride, padding }, _) => {
+                neutral::max_pool(x, Window { kernel, stride, padding })?
+            }
             (&Layer::UpsampleNearest { factor }, _) => neutral::upsample_nearest(x, factor)?,
             (&Layer::Unflatten { channels, height, width }, _) => {
                 to_channels_last(&x.reshape((x.dim(0)?, channels, height, width))?)?

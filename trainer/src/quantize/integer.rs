@@ -5,14 +5,14 @@
 
 use unbraid::{
     Shape,
-    writer::{LayerSpec, OutputSpec, Parameters, Window},
+    writer::{self, LayerSpec, OutputSpec, Parameters},
 };
 
 use super::{
     calibrate::Range,
     lower::{FloatLayer, Kind},
 };
-use crate::model::{Activation, ImageShape, PixelOutput};
+use crate::model::{Activation, ImageShape, PixelOutput, Window};
 
 /// Fraction bits of latents: ±8 in steps of 1/4096.
 pub const MEAN_BITS: u8 = 12;
@@ -107,22 +107,16 @@ pub struct Averages {
 
 /// Rounds `layer` to integers; what has no weights passes its input's integers on.
 pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> LayerSpec {
-    let window = |kernel, stride, padding| Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
+    let window = |Window { kernel, stride, padding }| writer::Window { kernel, stride, padding: padding.before() };
     let parameters = || quantize_parameters(layer, input, output, averages);
     let ImageShape { channels, height, width } = layer.output;
     let output = Shape { height, width, channels };
     match layer.kind {
-        Kind::Conv2d { kernel, stride, padding } => {
-            LayerSpec::Conv2d { window: window(kernel, stride, padding), output, parameters: parameters() }
-        }
-        Kind::ConvTranspose2d { kernel, stride, padding } => {
-            LayerSpec::ConvTranspose2d { window: window(kernel, stride, padding), output, parameters: parameters() }
-        }
+        Kind::Conv2d(w) => LayerSpec::Conv2d { window: window(w), output, parameters: parameters() },
+        Kind::ConvTranspose2d(w) => LayerSpec::ConvTranspose2d { window: window(w), output, parameters: parameters() },
         Kind::Linear => LayerSpec::Linear { output, parameters: parameters() },
-        Kind::MaxPool { kernel, stride } => {
-            LayerSpec::MaxPool { window: window(kernel, stride, 0), output: [height, width] }
-        }
-        Kind::UpsampleNearest { factor } => LayerSpec::UpsampleNearest { factor: [factor; 2] },
+        Kind::MaxPool(w) => LayerSpec::MaxPool { window: window(w), output: [height, width] },
+        Kind::UpsampleNearest(factor) => LayerSpec::UpsampleNearest { factor },
     }
 }
 
@@ -154,7 +148,7 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
     }
     let slope = match layer.activation {
         Activation::LeakyRelu(slope) => Some(f64::from(slope)),
-        Activation::Identity | Activation::Relu | Activation::Tanh => None,
+        _ => None,
     };
     let negative: Option<Vec<f64>> = slope.map(|slope| factors.iter().map(|f| f * slope).collect());
     let greatest = factors.iter().chain(negative.iter().flatten()).fold(0.0_f64, |m, f| m.max(f.abs()));
@@ -182,8 +176,8 @@ fn average_inputs(layer: &FloatLayer, means: &[f32]) -> Vec<f32> {
     let channels = layer.input.channels;
     let share = match layer.kind {
         Kind::Linear => return means.to_vec(),
-        Kind::Conv2d { .. } | Kind::MaxPool { .. } | Kind::UpsampleNearest { .. } => 1.0,
-        Kind::ConvTranspose2d { stride, .. } => 1.0 / (stride * stride) as f32,
+        Kind::Conv2d(_) | Kind::MaxPool(_) | Kind::UpsampleNearest(_) => 1.0,
+        Kind::ConvTranspose2d(Window { stride, .. }) => 1.0 / (stride[0] * stride[1]) as f32,
     };
     let positions = (means.len() / channels) as f32;
     (0..channels).map(|c| share * means.iter().skip(c).step_by(channels).sum::<f32>() / positions).collect()

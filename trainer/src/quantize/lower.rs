@@ -4,23 +4,23 @@ use candle_core::Tensor;
 
 use crate::{
     Error, Result,
-    model::{Activation, ImageShape, Layer, Shape},
+    model::{Activation, ImageShape, Layer, Shape, Window},
     nn::Network,
 };
 
 /// What a lowered layer does with its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Square kernel, stride, padding.
-    Conv2d { kernel: usize, stride: usize, padding: usize },
-    /// Square kernel, stride, padding.
-    ConvTranspose2d { kernel: usize, stride: usize, padding: usize },
+    /// A product for each place of the window.
+    Conv2d(Window),
+    /// The transpose of it.
+    ConvTranspose2d(Window),
     /// All inputs to all outputs.
     Linear,
-    /// Square window, stride.
-    MaxPool { kernel: usize, stride: usize },
-    /// Times both axes.
-    UpsampleNearest { factor: usize },
+    /// The greatest value in the window.
+    MaxPool(Window),
+    /// Rows and columns repeated so often.
+    UpsampleNearest([usize; 2]),
 }
 
 /// A layer with real weights, if it has any.
@@ -40,7 +40,7 @@ pub struct FloatLayer {
 impl FloatLayer {
     /// Whether it computes new values instead of choosing among its inputs.
     pub fn has_weights(&self) -> bool {
-        !matches!(self.kind, Kind::MaxPool { .. } | Kind::UpsampleNearest { .. })
+        !matches!(self.kind, Kind::MaxPool(_) | Kind::UpsampleNearest(_))
     }
 }
 
@@ -60,18 +60,17 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
             (Layer::Linear { .. }, Some(Layer::Unflatten { .. })) => image_of(shapes[index + 1]),
             _ => image_of(shapes[index]),
         };
-        let (kind, activation) = match *layer {
-            Layer::Conv2d { kernel, stride, padding, activation, .. } => {
-                (Kind::Conv2d { kernel, stride, padding }, activation)
+        let kind = match *layer {
+            Layer::Conv2d { kernel, stride, padding, .. } => Kind::Conv2d(Window { kernel, stride, padding }),
+            Layer::ConvTranspose2d { kernel, stride, padding, .. } => {
+                Kind::ConvTranspose2d(Window { kernel, stride, padding })
             }
-            Layer::ConvTranspose2d { kernel, stride, padding, activation, .. } => {
-                (Kind::ConvTranspose2d { kernel, stride, padding }, activation)
-            }
-            Layer::Linear { activation, .. } => (Kind::Linear, activation),
-            Layer::MaxPool { kernel, stride } => (Kind::MaxPool { kernel, stride }, Activation::Identity),
-            Layer::UpsampleNearest { factor } => (Kind::UpsampleNearest { factor }, Activation::Identity),
+            Layer::Linear { .. } => Kind::Linear,
+            Layer::MaxPool { kernel, stride, padding } => Kind::MaxPool(Window { kernel, stride, padding }),
+            Layer::UpsampleNearest { factor } => Kind::UpsampleNearest(factor),
             Layer::Flatten | Layer::Unflatten { .. } => continue,
         };
+        let activation = layer.activation();
         let find = |name: &str| {
             let name = format!("{}.{index}.{name}", network.name());
             weights
@@ -85,6 +84,12 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
         };
         lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, index });
         before = after;
+    }
+    for FloatLayer { activation, index, .. } in &lowered {
+        if activation.negative_slope().is_none() && *activation != Activation::Tanh {
+            let name = network.name();
+            return Err(Error::Unsupported(format!("{name}.{index}: int8 has no {activation:?} yet")));
+        }
     }
     match lowered.last() {
         Some(FloatLayer { activation: Activation::Identity | Activation::LeakyRelu(_), .. }) | None => Ok(lowered),
@@ -104,8 +109,8 @@ fn device_order(
     (before, after): (ImageShape, ImageShape),
 ) -> Result<(Vec<Vec<f32>>, Vec<f32>)> {
     let (rows, bias) = match kind {
-        Kind::Conv2d { .. } => (weight.permute((0, 2, 3, 1))?, bias.clone()),
-        Kind::ConvTranspose2d { .. } => (weight.permute((1, 2, 3, 0))?, bias.clone()),
+        Kind::Conv2d(_) => (weight.permute((0, 2, 3, 1))?, bias.clone()),
+        Kind::ConvTranspose2d(_) => (weight.permute((1, 2, 3, 0))?, bias.clone()),
         _ => {
             let ImageShape { channels, height, width } = before;
             let columns = weight.reshape((weight.dim(0)?, channels, height, width))?.permute((0, 2, 3, 1))?;

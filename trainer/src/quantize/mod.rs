@@ -77,6 +77,8 @@ pub fn quantize(
     options: &Options,
 ) -> Result<Vec<u8>> {
     let architecture = model.architecture();
+    architecture.need_encoder()?;
+    architecture.need_decoder()?;
     if dataset.image() != architecture.image {
         let expected = format!("data with images of {}", architecture.image);
         return Err(Error::setting("dataset", dataset.name(), &expected));

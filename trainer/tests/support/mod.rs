@@ -15,7 +15,7 @@ use candle_core::Device;
 use unbraid_trainer::{
     data::{Dataset, sprites::Sprites},
     export::{self, Extras, ModelConfig},
-    model::{Activation, Architecture, F32Model, ImageShape, Layer, PixelOutput},
+    model::{Activation, Architecture, F32Model, ImageShape, Layer, PixelOutput, Window},
     nn::{Init, Network},
     objective::{Objective, Options, Setup, System, vae::Vae},
 };
@@ -152,22 +152,10 @@ pub fn replace(path: &Path, from: &str, to: &str) {
 /// Networks for sprites whose step takes a millisecond.
 pub fn tiny(latents: usize) -> Architecture {
     let (relu, none) = (Activation::Relu, Activation::Identity);
-    let conv = |in_channels, out_channels| Layer::Conv2d {
-        in_channels,
-        out_channels,
-        kernel: 4,
-        stride: 4,
-        padding: 0,
-        activation: relu,
-    };
-    let back = |in_channels, out_channels, activation| Layer::ConvTranspose2d {
-        in_channels,
-        out_channels,
-        kernel: 4,
-        stride: 4,
-        padding: 0,
-        activation,
-    };
+    let window = Window::square(4, 4, 0);
+    let conv = |in_channels, out_channels| Layer::conv2d(in_channels, out_channels, window, relu);
+    let back =
+        |in_channels, out_channels, activation| Layer::conv_transpose2d(in_channels, out_channels, window, activation);
     let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
     Architecture {
         name: "tiny".into(),

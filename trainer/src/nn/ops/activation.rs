@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{
     batch_parts,
     buffers::{Buffer, Buffers},
-    elementary::tanh,
+    elementary::{self, tanh},
     gemm::Output,
     vectorized,
 };
@@ -49,6 +49,12 @@ fn activate<'a>(activation: Activation, values: impl Iterator<Item = (&'a mut f3
             *v = if x > 0.0 { x } else { x * slope };
         }),
         Activation::Tanh => values.for_each(|(v, b)| *v = tanh(*v + b)),
+        Activation::Elu(alpha) => values.for_each(|(v, b)| *v = elu(alpha, *v + b)),
+        Activation::Sigmoid => values.for_each(|(v, b)| *v = sigmoid(*v + b)),
+        Activation::Softplus => values.for_each(|(v, b)| *v = softplus(*v + b)),
+        Activation::HardSigmoid { .. } | Activation::Clip { .. } => {
+            values.for_each(|(v, b)| *v = activation.apply(*v + b));
+        }
     }
 }
 
@@ -56,6 +62,25 @@ fn activate<'a>(activation: Activation, values: impl Iterator<Item = (&'a mut f3
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// x for x > 0, else alpha·(eˣ - 1).
+#[inline(always)]
+fn elu(alpha: f32, x: f32) -> f32 {
+    if x > 0.0 { x } else { alpha * elementary::exp_m1(x) }
+}
+
+/// 1 / (1 + e⁻ˣ), of e^-|x|, which does not overflow.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    let e = elementary::exp(-x.abs());
+    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+}
+
+/// ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|).
+#[inline(always)]
+fn softplus(x: f32) -> f32 {
+    relu(x) + elementary::ln_1p(elementary::exp(-x.abs()))
 }
 
 /// Applies `epilogue` to some rows of `(features, N)`, the first of which is number `first`.
@@ -68,35 +93,51 @@ pub fn finish_rows(epilogue: Epilogue, n: usize, first: usize, rows: &mut [f32])
     });
 }
 
-/// The derivative of an activation in terms of its output o, (1 if o > 0, else `slope`) - `square`·o²; the sign of the output is
-/// the input's, so the input need not be kept.
+/// The derivative of an activation in terms of its output.
+trait Derivative: Copy + Sync {
+    fn at(self, output: f32) -> f32;
+}
+
+/// (1 if o > 0, else `slope`) - `square`·o² of an output o, whose sign is the input's: without a branch for what networks have most.
 #[derive(Clone, Copy)]
-struct Derivative {
+struct Simple {
     slope: f32,
     square: f32,
 }
 
-impl Derivative {
-    fn of(activation: Activation) -> Self {
-        let (slope, square) = match activation {
-            Activation::Identity => (1.0, 0.0),
-            Activation::Relu => (0.0, 0.0),
-            Activation::LeakyRelu(slope) => (slope, 0.0),
+impl Simple {
+    fn of(activation: Activation) -> Option<Self> {
+        match activation {
             // tanh' = 1 - tanh².
-            Activation::Tanh => (1.0, 1.0),
-        };
-        Self { slope, square }
+            Activation::Tanh => Some(Self { slope: 1.0, square: 1.0 }),
+            _ => activation.negative_slope().map(|slope| Self { slope, square: 0.0 }),
+        }
     }
+}
 
+impl Derivative for Simple {
     #[inline(always)]
     fn at(self, output: f32) -> f32 {
         (if output > 0.0 { 1.0 } else { self.slope }) - self.square * output * output
     }
 }
 
+impl Derivative for Activation {
+    #[inline(always)]
+    fn at(self, output: f32) -> f32 {
+        self.derivative(output)
+    }
+}
+
 /// [`backward`] for features `(features, N)`, without the bias.
 pub fn backward_rows(activation: Activation, output: &[f32], gradient: &mut [f32]) {
-    let derivative = Derivative::of(activation);
+    match Simple::of(activation) {
+        Some(derivative) => backward_rows_by(derivative, output, gradient),
+        None => backward_rows_by(activation, output, gradient),
+    }
+}
+
+fn backward_rows_by(derivative: impl Derivative, output: &[f32], gradient: &mut [f32]) {
     const CHUNK: usize = 1 << 13;
     gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
         vectorized(|| gradient.iter_mut().zip(output).for_each(|(g, &o)| *g *= derivative.at(o)));
@@ -121,7 +162,20 @@ pub fn backward(
     bias: Option<(&mut [f32], Output)>,
     buffers: &Buffers,
 ) {
-    let derivative = Derivative::of(activation);
+    match Simple::of(activation) {
+        Some(derivative) => backward_by(derivative, channels, output, gradient, bias, buffers),
+        None => backward_by(activation, channels, output, gradient, bias, buffers),
+    }
+}
+
+fn backward_by(
+    derivative: impl Derivative,
+    channels: usize,
+    output: &[f32],
+    gradient: &mut [f32],
+    bias: Option<(&mut [f32], Output)>,
+    buffers: &Buffers,
+) {
     let split = Split::new(channels, gradient.len());
     let mut parts = split.parts(buffers);
     let work = (parts.par_chunks_mut(split.sums), gradient.par_chunks_mut(split.part), output.par_chunks(split.part));
@@ -140,7 +194,7 @@ pub fn backward(
 
 /// A function of its own, because only slices that are arguments are known not to overlap, without which there are no vectors.
 #[inline(always)]
-fn scale_and_add(derivative: Derivative, output: &[f32], gradient: &mut [f32], sums: &mut [f32]) {
+fn scale_and_add(derivative: impl Derivative, output: &[f32], gradient: &mut [f32], sums: &mut [f32]) {
     for ((g, &o), s) in gradient.iter_mut().zip(output).zip(sums) {
         *g *= derivative.at(o);
         *s += *g;

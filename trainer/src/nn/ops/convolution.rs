@@ -1,6 +1,6 @@
 //! Convolution and transposed convolution as matrix products of whole rows, without a copy of the windows.
 //!
-//! The image is cut into blocks so that a window is `taps` x `taps` of them ([`Geometry`]). With a matrix `W[t]` (block, grid
+//! The image is cut into blocks so that a window is a rectangle of `taps` of them ([`Geometry`]). With a matrix `W[t]` (block, grid
 //! channels) for each tap t, and `blocks[p + t]` the block t further than p, both directions and the gradient are sums over taps:
 //!
 //! ```text
@@ -29,14 +29,14 @@ fn cells_together(cells: usize, n: usize) -> usize {
     (1..=cells).rev().find(|&c| cells.is_multiple_of(c) && c * n <= PRODUCT_ROWS).unwrap_or(1)
 }
 
-/// `W[t]` `(block, grid C)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_grid`] takes.
+/// `W[t]` `(block, grid C)` for each tap of a kernel `(grid C, image C, kernel H, kernel W)`: what [`to_grid`] takes.
 pub fn pack(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
     let (size, out) = (geometry.block_size(), geometry.grid.2);
     packed.fill(0.0);
     for_each_weight(geometry, |tap, place, channel, i| packed[(tap * size + place) * out + channel] = kernel[i]);
 }
 
-/// `W[t]ᵀ` `(grid C, block)` for each tap of a kernel `(grid C, image C, k, k)`: what [`to_blocks`] takes.
+/// `W[t]ᵀ` `(grid C, block)` for each tap of a kernel `(grid C, image C, kernel H, kernel W)`: what [`to_blocks`] takes.
 pub fn pack_transposed(geometry: &Geometry, kernel: &[f32], packed: &mut [f32]) {
     let (size, out) = (geometry.block_size(), geometry.grid.2);
     packed.fill(0.0);
@@ -64,7 +64,7 @@ pub fn to_grid(geometry: &Geometry, n: usize, blocks: &[f32], weight: &[f32], gr
     grid.par_chunks_mut(together * n * out).enumerate().for_each(|(chunk, grid)| {
         let (y, x) = (chunk * together / width, chunk * together % width);
         for (tap, weight) in weight.chunks_exact(size * out).enumerate() {
-            let block = (y + tap / taps) * columns + x + tap % taps;
+            let block = (y + tap / taps[1]) * columns + x + tap % taps[1];
             let blocks = &blocks[block * n * size..(block + together) * n * size];
             let output = if tap == 0 { Output::Overwrite } else { Output::Add };
             matmul(grid, Matrix::new(blocks, size), Matrix::new(weight, out), output);
@@ -78,13 +78,14 @@ pub fn to_blocks(geometry: &Geometry, n: usize, grid: &[f32], weight: &[f32], bl
     let ((height, width, out), size, taps) = (geometry.grid, geometry.block_size(), geometry.taps);
     let columns = geometry.blocks().1;
     let together = cells_together(columns, n);
+    let several = taps != [1; 2];
     blocks.par_chunks_mut(together * n * size).enumerate().for_each(|(chunk, blocks)| {
         let (y, x) = (chunk * together / columns, chunk * together % columns);
-        if taps > 1 {
+        if several {
             blocks.fill(0.0);
         }
         for (tap, weight) in weight.chunks_exact(size * out).enumerate() {
-            let (ty, tx) = (tap / taps, tap % taps);
+            let (ty, tx) = (tap / taps[1], tap % taps[1]);
             // Cells of this row that exist.
             let (first, last) = (x.max(tx), (x + together).min(width + tx));
             if y < ty || y - ty >= height || first >= last {
@@ -93,13 +94,13 @@ pub fn to_blocks(geometry: &Geometry, n: usize, grid: &[f32], weight: &[f32], bl
             let cell = (y - ty) * width + first - tx;
             let grid = &grid[cell * n * out..(cell + last - first) * n * out];
             let blocks = &mut blocks[(first - x) * n * size..(last - x) * n * size];
-            let output = if taps > 1 { Output::Add } else { Output::Overwrite };
+            let output = if several { Output::Add } else { Output::Overwrite };
             matmul(blocks, Matrix::new(grid, out), Matrix::new(weight, size), output);
         }
     });
 }
 
-/// The gradient of a kernel `(grid C, image C, k, k)`, from the blocks of the image's side and the grid's side; written to
+/// The gradient of a kernel `(grid C, image C, kernel H, kernel W)`, from the blocks of the image's side and the grid's side; written to
 /// `gradient` or added to it.
 pub fn weight_gradient(
     geometry: &Geometry,
@@ -120,7 +121,7 @@ pub fn weight_gradient(
             for (i, grid) in grid.chunks_exact(line).enumerate() {
                 let y = part * lines + i;
                 for (tap, sum) in sum.chunks_exact_mut(size * out).enumerate() {
-                    let block = (y + tap / taps) * columns + tap % taps;
+                    let block = (y + tap / taps[1]) * columns + tap % taps[1];
                     let blocks = &blocks[block * n * size..(block + width) * n * size];
                     let output = if i == 0 { Output::Overwrite } else { Output::Add };
                     matmul(sum, Matrix::new(blocks, size).t(), Matrix::new(grid, out), output);

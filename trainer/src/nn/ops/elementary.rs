@@ -9,7 +9,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// e^x - 1 for x ≤ 0 to 4 units in the last place.
 #[inline(always)]
-fn exp_m1(x: f32) -> f32 {
+pub fn exp_m1(x: f32) -> f32 {
     let (fraction, power) = exp_parts(x);
     fraction * power + (power - 1.0)
 }

@@ -19,7 +19,7 @@ pub mod resample;
 mod window;
 
 pub use bernoulli::bernoulli_nll;
-pub use window::{Geometry, Window};
+pub use window::Geometry;
 
 use std::{cell::Cell, ops::Deref};
 

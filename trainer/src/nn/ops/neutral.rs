@@ -1,83 +1,88 @@
 //! The layers out of candle's operations: for devices without fused ones, and the reference of those.
 //!
 //! Convolutions are one matrix product each, with the taps of [`super::convolution`] side by side: a window of kernel k and stride s
-//! is T x T blocks of s x s pixels, T = ⌈k / s⌉, the kernel filled up with zeros. No multiplication but those is wasted, and
+//! is T = ⌈k / s⌉ blocks of s pixels along each axis, the kernel filled up with zeros. No multiplication but those is wasted, and
 //! there are few enough operations to keep a GPU busy.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Error, Result, Tensor, Var};
 
-use super::Window;
-use crate::model::Activation;
+use super::window::places;
+use crate::model::{Activation, Padding, Window};
 
 /// Convolution, bias and activation: `x (N, H, W, C)`, `weight (out, C, k, k)`, `bias (out)` to `(N, H', W', out)`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
     let (n, height, width, channels) = x.dims4()?;
-    let (rows, columns) = (window.cells(height)?, window.cells(width)?);
-    let (taps, stride) = (taps(window), window.stride);
-    let x =
-        fit(&fit(x, 1, window.padding, (rows + taps - 1) * stride)?, 2, window.padding, (columns + taps - 1) * stride)?;
+    let [rows, columns] = window.cells([height, width]).map_err(Error::msg)?;
+    let (taps, [sy, sx], padding) = (taps(window), window.stride, window.padding);
+    let (block_rows, block_columns) = (rows + taps[0] - 1, columns + taps[1] - 1);
+    let x = fit(&fit(x, 1, padding.top, block_rows * sy)?, 2, padding.left, block_columns * sx)?;
     // Space to depth.
     let blocks = x
-        .reshape(&[n, rows + taps - 1, stride, columns + taps - 1, stride, channels][..])?
+        .reshape(&[n, block_rows, sy, block_columns, sx, channels][..])?
         .permute([0, 1, 3, 2, 4, 5])?
         .contiguous()?
-        .reshape((n, rows + taps - 1, columns + taps - 1, stride * stride * channels))?;
-    let views = each_tap(taps).map(|(y, x)| blocks.narrow(1, y, rows)?.narrow(2, x, columns));
+        .reshape((n, block_rows, block_columns, sy * sx * channels))?;
+    let views = places(taps).map(|(y, x)| blocks.narrow(1, y, rows)?.narrow(2, x, columns));
     let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
     let out = weight.dim(0)?;
     let weight = split(weight, window)?.permute([2, 4, 3, 5, 1, 0])?.contiguous()?.reshape(((), out))?;
     activate(&patches.matmul(&weight)?.reshape((n, rows, columns, out))?.broadcast_add(bias)?, activation)
 }
 
-/// Transposed convolution, bias and activation: `x (N, H, W, C)`, `weight (C, out, k, k)`, `bias (out)` to `(N, H', W', out)`.
+/// Transposed convolution, bias and activation: `x (N, H, W, C)`, `weight (C, out, k, k)`, `bias (out)` to `(N, H', W', out)`, with
+/// `more` rows and columns below and to the right.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    window: Window,
+    (window, more): (Window, [usize; 2]),
     activation: Activation,
 ) -> Result<Tensor> {
     let (n, rows, columns, _) = x.dims4()?;
-    let (height, width) = (window.pixels(rows)?, window.pixels(columns)?);
-    let (taps, stride, out) = (taps(window), window.stride, weight.dim(1)?);
-    let (block_rows, block_columns) = (rows + taps - 1, columns + taps - 1);
-    let x = x.pad_with_zeros(1, taps - 1, taps - 1)?.pad_with_zeros(2, taps - 1, taps - 1)?;
+    let [height, width] = window.pixels([rows, columns], more).map_err(Error::msg)?;
+    let (taps, [sy, sx], padding, out) = (taps(window), window.stride, window.padding, weight.dim(1)?);
+    let (block_rows, block_columns) = (rows + taps[0] - 1, columns + taps[1] - 1);
+    let x = x.pad_with_zeros(1, taps[0] - 1, taps[0] - 1)?.pad_with_zeros(2, taps[1] - 1, taps[1] - 1)?;
     let views =
-        each_tap(taps).map(|(y, t)| x.narrow(1, taps - 1 - y, block_rows)?.narrow(2, taps - 1 - t, block_columns));
+        places(taps).map(|(y, t)| x.narrow(1, taps[0] - 1 - y, block_rows)?.narrow(2, taps[1] - 1 - t, block_columns));
     let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
     let weight = split(weight, window)?.permute([2, 4, 0, 3, 5, 1])?.contiguous()?;
-    let blocks = patches.matmul(&weight.reshape(((), stride * stride * out))?)?;
+    let blocks = patches.matmul(&weight.reshape(((), sy * sx * out))?)?;
     // Depth to space.
     let image = blocks
-        .reshape(&[n, block_rows, block_columns, stride, stride, out][..])?
+        .reshape(&[n, block_rows, block_columns, sy, sx, out][..])?
         .permute([0, 1, 3, 2, 4, 5])?
         .contiguous()?
-        .reshape((n, block_rows * stride, block_columns * stride, out))?
-        .narrow(1, window.padding, height)?
-        .narrow(2, window.padding, width)?;
+        .reshape((n, block_rows * sy, block_columns * sx, out))?;
+    let image = cut(&cut(&image, 1, padding.top, height)?, 2, padding.left, width)?;
     activate(&image.broadcast_add(bias)?, activation)
 }
 
-fn taps(window: Window) -> usize {
-    window.kernel.div_ceil(window.stride)
-}
-
-fn each_tap(taps: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..taps).flat_map(move |y| (0..taps).map(move |x| (y, x)))
+/// Rows and columns of blocks in a window.
+fn taps(window: Window) -> [usize; 2] {
+    [0, 1].map(|axis| window.kernel[axis].div_ceil(window.stride[axis]))
 }
 
 /// A kernel `(A, B, k, k)` with zeros to the right and below as `(A, B, T, s, T, s)`.
 fn split(weight: &Tensor, window: Window) -> Result<Tensor> {
-    let (a, b, kernel, _) = weight.dims4()?;
-    let (taps, stride) = (taps(window), window.stride);
-    let more = taps * stride - kernel;
-    weight.pad_with_zeros(2, 0, more)?.pad_with_zeros(3, 0, more)?.reshape(&[a, b, taps, stride, taps, stride][..])
+    let (a, b, height, width) = weight.dims4()?;
+    let ([ty, tx], [sy, sx]) = (taps(window), window.stride);
+    weight
+        .pad_with_zeros(2, 0, ty * sy - height)?
+        .pad_with_zeros(3, 0, tx * sx - width)?
+        .reshape(&[a, b, ty, sy, tx, sx][..])
 }
 
 /// `x` with `before` zeros before its `axis`, and as many after, or values less, as make it `size` long.
 fn fit(x: &Tensor, axis: usize, before: usize, size: usize) -> Result<Tensor> {
     let long = before + x.dim(axis)?;
     x.pad_with_zeros(axis, before, size.saturating_sub(long))?.narrow(axis, 0, size)
+}
+
+/// `size` values of `x` along `axis` from number `start`; zeros where there are no more.
+fn cut(x: &Tensor, axis: usize, start: usize, size: usize) -> Result<Tensor> {
+    let missing = (start + size).saturating_sub(x.dim(axis)?);
+    x.pad_with_zeros(axis, 0, missing)?.narrow(axis, start, size)
 }
 
 /// Matrix product, bias and activation: `x (N, in)`, `weight (out, in)`, `bias (out)` to `(N, out)`.
@@ -88,24 +93,21 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation
 /// The greatest value of each window: `x (N, H, W, C)` to `(N, H', W', C)`. The first of equal ones gets the gradient; NaN wins.
 pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     let (n, height, width, channels) = x.dims4()?;
-    let (rows, columns) = (window.cells(height)?, window.cells(width)?);
-    let Window { kernel, stride, .. } = window;
+    let [rows, columns] = window.cells([height, width]).map_err(Error::msg)?;
+    let x = border(x, window.padding)?;
+    let (_, height, width, _) = x.dims4()?;
+    let [sy, sx] = window.stride;
     // Every place of a window is a view of the image that starts there and takes each stride-th pixel.
     let place = |y: usize, x0: usize| {
-        fit(
-            &fit(&x.narrow(1, y, height - y)?, 1, 0, rows * stride)?.narrow(2, x0, width - x0)?,
-            2,
-            0,
-            columns * stride,
-        )?
-        .reshape(&[n, rows, stride, columns, stride, channels][..])?
-        .narrow(2, 0, 1)?
-        .narrow(4, 0, 1)?
-        .contiguous()?
-        .reshape((n, rows, columns, channels))
+        fit(&fit(&x.narrow(1, y, height - y)?, 1, 0, rows * sy)?.narrow(2, x0, width - x0)?, 2, 0, columns * sx)?
+            .reshape(&[n, rows, sy, columns, sx, channels][..])?
+            .narrow(2, 0, 1)?
+            .narrow(4, 0, 1)?
+            .contiguous()?
+            .reshape((n, rows, columns, channels))
     };
     let mut greatest = place(0, 0)?;
-    for (y, x) in each_tap(kernel).skip(1) {
+    for (y, x) in places(window.kernel).skip(1) {
         let other = place(y, x)?;
         let wins = (other.gt(&greatest)? + other.ne(&other)?)?;
         greatest = wins.where_cond(&other, &greatest)?;
@@ -113,13 +115,29 @@ pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     Ok(greatest)
 }
 
-/// Each pixel to `factor` x `factor` pixels: `x (N, H, W, C)` to `(N, H·factor, W·factor, C)`.
-pub fn upsample_nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
+/// `x (N, H, W, C)` with values around it that are less than any other.
+fn border(x: &Tensor, padding: Padding) -> Result<Tensor> {
+    let mut x = x.clone();
+    for (axis, before, after) in [(1, padding.top, padding.bottom), (2, padding.left, padding.right)] {
+        let least = |size: usize| {
+            let mut shape = x.dims().to_vec();
+            shape[axis] = size;
+            Tensor::full(f32::NEG_INFINITY, shape, x.device())?.to_dtype(x.dtype())
+        };
+        if before + after > 0 {
+            x = Tensor::cat(&[&least(before)?, &x, &least(after)?], axis)?;
+        }
+    }
+    Ok(x)
+}
+
+/// Each pixel to `factor` rows and columns of pixels: `x (N, H, W, C)` to `(N, H', W', C)`.
+pub fn upsample_nearest(x: &Tensor, [vertical, horizontal]: [usize; 2]) -> Result<Tensor> {
     let (n, height, width, channels) = x.dims4()?;
     x.reshape((n, height, 1, width, 1, channels))?
-        .broadcast_as((n, height, factor, width, factor, channels))?
+        .broadcast_as((n, height, vertical, width, horizontal, channels))?
         .contiguous()?
-        .reshape((n, height * factor, width * factor, channels))
+        .reshape((n, height * vertical, width * horizontal, channels))
 }
 
 /// See [`super::bernoulli_nll`].
@@ -151,7 +169,7 @@ pub fn conv2d_input_gradient(
     window: Window,
     (height, width): (usize, usize),
 ) -> Result<Tensor> {
-    let seen = conv_transpose2d(g, weight, &no_bias(weight, 1)?, window, Activation::Identity)?;
+    let seen = conv_transpose2d(g, weight, &no_bias(weight, 1)?, (window, [0; 2]), Activation::Identity)?;
     fit(&fit(&seen, 1, 0, height)?, 2, 0, width)
 }
 
@@ -166,10 +184,17 @@ fn no_bias(weight: &Tensor, outputs: usize) -> Result<Tensor> {
 
 /// NaN stays NaN.
 fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    match activation.negative_slope() {
-        Some(1.0) => Ok(x.clone()),
-        Some(slope) => x.mul(&slopes(x, slope)?),
-        None => x.tanh(),
+    match activation {
+        Activation::Identity => Ok(x.clone()),
+        Activation::Relu => x.mul(&slopes(x, 0.0)?),
+        Activation::LeakyRelu(slope) => x.mul(&slopes(x, slope)?),
+        Activation::Elu(alpha) => x.elu(f64::from(alpha)),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => candle_nn::ops::sigmoid(x),
+        // max(x, 0) + ln(1 + e^-|x|), which does not overflow.
+        Activation::Softplus => x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?,
+        Activation::HardSigmoid { alpha, beta } => x.affine(alpha.into(), beta.into())?.clamp(0_f32, 1_f32),
+        Activation::Clip { min, max } => x.clamp(min, max),
     }
 }
 

@@ -1,45 +1,15 @@
-//! The sliding window of a convolution: which pixels of an image each cell of its grid sees.
+//! A convolution's window over an image, cut into blocks that make matrices.
 
-use candle_core::{Result, bail};
+use candle_core::{Error, Result};
 use rayon::prelude::*;
 
 use super::activation::{self, Epilogue};
-
-/// A window of `kernel` x `kernel` pixels that moves over an image in steps of `stride`; one position is one cell of a grid.
-///
-/// A convolution reads the image and writes the grid; a transposed convolution reads the grid and writes the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Kernel height and width.
-    pub kernel: usize,
-    /// Step between neighboring cells, in pixels.
-    pub stride: usize,
-    /// How far the first window reaches beyond the image's border.
-    pub padding: usize,
-}
-
-impl Window {
-    /// Cells along one axis of a grid over `pixels` pixels.
-    pub fn cells(&self, pixels: usize) -> Result<usize> {
-        match (pixels + 2 * self.padding).checked_sub(self.kernel) {
-            Some(room) if self.stride > 0 && self.kernel > 0 => Ok(room / self.stride + 1),
-            _ => bail!("{self:?} does not fit {pixels} pixels"),
-        }
-    }
-
-    /// Pixels along one axis of the image that a transposed convolution makes of `cells` cells.
-    pub fn pixels(&self, cells: usize) -> Result<usize> {
-        match (cells.max(1) * self.stride + self.kernel).checked_sub(self.stride + 2 * self.padding) {
-            Some(pixels) if pixels > 0 && cells > 0 && self.stride > 0 && self.kernel > 0 => Ok(pixels),
-            _ => bail!("{self:?} makes no image of {cells} cells"),
-        }
-    }
-}
+use crate::model::Window;
 
 /// A [`Window`] over images of a certain size, cut into blocks.
 ///
-/// The image, with its padding, is cut into blocks of `block` x `block` pixels, one every `stride` pixels, so that each window
-/// is a square of `taps` x `taps` neighboring blocks:
+/// The image, with its padding, is cut into blocks of `block` pixels, one every `stride` pixels, so that each window is a
+/// rectangle of `taps` neighboring blocks; all three have a number for each axis:
 ///
 /// ```text
 /// block = stride   kernel 4, stride 2: 2 x 2 blocks of 2 x 2 pixels (space to depth; nothing is stored twice)
@@ -47,7 +17,7 @@ impl Window {
 /// ```
 ///
 /// The first kind moves the least memory; the second serves images with so few channels that a block of the first kind would
-/// make only a sliver of a matrix. Blocks `(rows, columns, N, block·block·C)` and grid `(H', W', N, C)` both have the batch
+/// make only a sliver of a matrix. Blocks `(rows, columns, N, block H·block W·C)` and grid `(H', W', N, C)` both have the batch
 /// inside, so that a row of either is one matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Geometry {
@@ -56,9 +26,9 @@ pub struct Geometry {
     pub image: (usize, usize, usize),
     /// Height, width and channels of the grid.
     pub grid: (usize, usize, usize),
-    block: usize,
-    /// Blocks along one side of a window.
-    pub taps: usize,
+    block: [usize; 2],
+    /// Rows and columns of blocks in a window.
+    pub taps: [usize; 2],
 }
 
 /// Least values in a block of the first kind.
@@ -68,29 +38,40 @@ impl Geometry {
     /// The geometry of `window` between an image and a grid, each (height, width, channels).
     pub fn new(window: Window, image: (usize, usize, usize), grid: (usize, usize, usize)) -> Self {
         let Window { kernel, stride, .. } = window;
-        let (block, taps) =
-            if stride * stride * image.2 >= SMALLEST_BLOCK { (stride, kernel.div_ceil(stride)) } else { (kernel, 1) };
+        let (block, taps) = if stride[0] * stride[1] * image.2 >= SMALLEST_BLOCK {
+            (stride, [0, 1].map(|axis: usize| kernel[axis].div_ceil(stride[axis])))
+        } else {
+            (kernel, [1; 2])
+        };
         Self { window, image, grid, block, taps }
     }
 
     /// The geometry of a convolution of images `(height, width, channels)` to `out` channels.
     pub fn of_convolution(window: Window, image: (usize, usize, usize), out: usize) -> Result<Self> {
-        Ok(Self::new(window, image, (window.cells(image.0)?, window.cells(image.1)?, out)))
+        let [rows, columns] = window.cells([image.0, image.1]).map_err(Error::msg)?;
+        Ok(Self::new(window, image, (rows, columns, out)))
     }
 
-    /// The geometry of a transposed convolution of `grid` (height, width, channels) to images of `out` channels.
-    pub fn of_transposed_convolution(window: Window, grid: (usize, usize, usize), out: usize) -> Result<Self> {
-        Ok(Self::new(window, (window.pixels(grid.0)?, window.pixels(grid.1)?, out), grid))
+    /// The geometry of a transposed convolution of `grid` (height, width, channels) to images of `out` channels, with
+    /// `output_padding` more rows and columns.
+    pub fn of_transposed_convolution(
+        window: Window,
+        output_padding: [usize; 2],
+        grid: (usize, usize, usize),
+        out: usize,
+    ) -> Result<Self> {
+        let [height, width] = window.pixels([grid.0, grid.1], output_padding).map_err(Error::msg)?;
+        Ok(Self::new(window, (height, width, out), grid))
     }
 
     /// Rows and columns of blocks.
     pub fn blocks(&self) -> (usize, usize) {
-        (self.grid.0 + self.taps - 1, self.grid.1 + self.taps - 1)
+        (self.grid.0 + self.taps[0] - 1, self.grid.1 + self.taps[1] - 1)
     }
 
     /// Values in one block.
     pub fn block_size(&self) -> usize {
-        self.block * self.block * self.image.2
+        self.block[0] * self.block[1] * self.image.2
     }
 
     /// Values in all blocks of one image.
@@ -98,14 +79,15 @@ impl Geometry {
         self.blocks().0 * self.blocks().1 * self.block_size()
     }
 
-    /// Values in the kernel's matrices, `taps·taps` of (block, grid channels); at least as many as in the kernel.
+    /// Values in the kernel's matrices, one for each tap of (block, grid channels); at least as many as in the kernel.
     pub fn weight_size(&self) -> usize {
-        self.taps * self.taps * self.block_size() * self.grid.2
+        self.taps[0] * self.taps[1] * self.block_size() * self.grid.2
     }
 
     /// The pixel at `within` pixels from the start of block `index` along an axis of `pixels` pixels; none in the padding.
-    fn pixel(&self, index: usize, within: usize, pixels: usize) -> Option<usize> {
-        (index * self.window.stride + within).checked_sub(self.window.padding).filter(|&p| p < pixels)
+    fn pixel(&self, axis: usize, index: usize, within: usize, pixels: usize) -> Option<usize> {
+        let at = index * self.window.stride[axis] + within;
+        at.checked_sub(self.window.padding.before()[axis]).filter(|&p| p < pixels)
     }
 
     /// Cuts `images (H, W, N, C)` into `blocks`; what lies outside the image is zero.
@@ -114,10 +96,10 @@ impl Geometry {
         let (columns, size) = (self.blocks().1, self.block_size());
         blocks.par_chunks_mut(columns * n * size).enumerate().for_each(|(row, blocks)| {
             for (column, blocks) in blocks.chunks_exact_mut(n * size).enumerate() {
-                for (by, bx) in (0..self.block).flat_map(|by| (0..self.block).map(move |bx| (by, bx))) {
-                    let place = (by * self.block + bx) * channels;
+                for (by, bx) in places(self.block) {
+                    let place = (by * self.block[1] + bx) * channels;
                     let places = blocks.chunks_exact_mut(size).map(|block| &mut block[place..place + channels]);
-                    match (self.pixel(row, by, height), self.pixel(column, bx, width)) {
+                    match (self.pixel(0, row, by, height), self.pixel(1, column, bx, width)) {
                         (Some(y), Some(x)) => {
                             let pixel = &images[(y * width + x) * n * channels..][..n * channels];
                             copy_runs(channels, places, pixel.chunks_exact(channels));
@@ -136,9 +118,9 @@ impl Geometry {
         images.par_chunks_mut(width * n * channels).enumerate().for_each(|(y, line)| {
             for (x, pixel) in line.chunks_exact_mut(n * channels).enumerate() {
                 let mut first = true;
-                for (row, by) in self.owners(y, rows) {
-                    for (column, bx) in self.owners(x, columns) {
-                        let place = (by * self.block + bx) * channels;
+                for (row, by) in self.owners(0, y, rows) {
+                    for (column, bx) in self.owners(1, x, columns) {
+                        let place = (by * self.block[1] + bx) * channels;
                         let blocks = blocks[(row * columns + column) * n * size..][..n * size].chunks_exact(size);
                         let from = blocks.map(|block| &block[place..place + channels]);
                         let to = pixel.chunks_exact_mut(channels);
@@ -161,24 +143,28 @@ impl Geometry {
     }
 
     /// The blocks along an axis of `count` blocks that hold pixel `p`, each with the pixel's place in it.
-    fn owners(&self, p: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
-        let at = p + self.window.padding;
-        let (block, stride) = (self.block, self.window.stride);
+    fn owners(&self, axis: usize, p: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
+        let at = p + self.window.padding.before()[axis];
+        let (block, stride) = (self.block[axis], self.window.stride[axis]);
         let first = (at + 1).saturating_sub(block).div_ceil(stride);
         (first..count.min(at / stride + 1)).map(move |index| (index, at - index * stride))
     }
 
     /// For each place of the kernel, row by row: its tap, and where its channels start in that tap's block.
     pub fn kernel_places(&self) -> Vec<(usize, usize)> {
-        let (kernel, channels) = (self.window.kernel, self.image.2);
-        // With a single tap, the block is the kernel or larger.
-        let step = if self.taps == 1 { self.block } else { self.window.stride };
-        let place = |ky: usize, kx: usize| {
-            let tap = (ky / step) * self.taps + kx / step;
-            (tap, ((ky % step) * self.block + kx % step) * channels)
+        let (channels, block) = (self.image.2, self.block);
+        let place = |(ky, kx): (usize, usize)| {
+            // Where a window has several blocks, they do not overlap.
+            let tap = (ky / block[0]) * self.taps[1] + kx / block[1];
+            (tap, ((ky % block[0]) * block[1] + kx % block[1]) * channels)
         };
-        (0..kernel).flat_map(|ky| (0..kernel).map(move |kx| (ky, kx))).map(|(ky, kx)| place(ky, kx)).collect()
+        places(self.window.kernel).map(place).collect()
     }
+}
+
+/// The places of a rectangle, row by row.
+pub(super) fn places([height, width]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+    (0..height).flat_map(move |y| (0..width).map(move |x| (y, x)))
 }
 
 /// Copies runs of `len` values from where `from` yields them to where `to` does.
