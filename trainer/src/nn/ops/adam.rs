@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda::Change;
 use super::{neutral, values, vectorized, write};
 
 /// Hyper-parameters of Adam.
@@ -30,6 +32,15 @@ pub fn adam_update(parameter: &Var, m: &Var, v: &Var, gradient: &Tensor, options
         let gradient = gradient.contiguous()?;
         let g = values(&gradient)?;
         return write(parameter, |p| write(m, |m| write(v, |v| update.apply(p, m, v, &g))))??;
+    }
+    #[cfg(feature = "cuda")]
+    if parameter.device().is_cuda() {
+        let gradient = gradient.contiguous()?;
+        let decay = |beta: f64| [beta as f32, (1.0 - beta) as f32];
+        m.inplace_op2(&gradient, &Change { kernel: "first_moment", scalars: &decay(beta1) })?;
+        v.inplace_op2(&gradient, &Change { kernel: "second_moment", scalars: &decay(beta2) })?;
+        let scalars = [rate as f32, epsilon as f32];
+        return parameter.inplace_op3(m, v, &Change { kernel: "adam_step", scalars: &scalars });
     }
     neutral::adam_update(parameter, m, v, gradient, (beta1, beta2), (rate, epsilon))
 }

@@ -8,30 +8,41 @@
 pub mod activation;
 pub mod adam;
 mod bernoulli;
+mod bias;
 pub mod buffers;
 pub mod convolution;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod elementary;
 pub mod gemm;
 pub mod linear;
 pub mod neutral;
+mod patches;
 pub mod permute;
 pub mod resample;
 mod window;
 
 pub use bernoulli::bernoulli_nll;
+pub use bias::bias_activation;
+pub use patches::Patches;
 pub use window::Geometry;
 
 use std::{cell::Cell, ops::Deref};
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, WithDType, bail};
 use rayon::prelude::*;
+
+/// The values of a contiguous tensor on the CPU.
+fn contiguous<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+        None => bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
+    }
+}
 
 /// The values of a contiguous f32 tensor on the CPU.
 fn f32s<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
-    }
+    contiguous(storage, layout)
 }
 
 /// The values of a contiguous f32 tensor on the CPU, borrowed.

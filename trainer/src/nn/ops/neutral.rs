@@ -1,32 +1,16 @@
-//! The layers out of candle's operations: for devices without fused ones, and the reference of those.
+//! The layers out of candle's operations and three of our own: for devices without fused ones, and the reference of those.
 //!
-//! Convolutions are one matrix product each, with the taps of [`super::convolution`] side by side: a window of kernel k and stride s
-//! is T = ⌈k / s⌉ blocks of s pixels along each axis, the kernel filled up with zeros. No multiplication but those is wasted, and
-//! there are few enough operations to keep a GPU busy.
+//! A convolution is one matrix product with the image's windows ([`Patches`]) on one side of it, then bias and activation
+//! ([`bias_activation`]): three launches on a GPU.
 
 use candle_core::{Error, Result, Tensor, Var};
 
-use super::window::places;
+use super::{Patches, bias_activation, window::places};
 use crate::model::{Activation, Padding, Window};
 
 /// Convolution, bias and activation: `x (N, H, W, C)`, `weight (out, C, k, k)`, `bias (out)` to `(N, H', W', out)`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
-    let (n, height, width, channels) = x.dims4()?;
-    let [rows, columns] = window.cells([height, width]).map_err(Error::msg)?;
-    let (taps, [sy, sx], padding) = (taps(window), window.stride, window.padding);
-    let (block_rows, block_columns) = (rows + taps[0] - 1, columns + taps[1] - 1);
-    let x = fit(&fit(x, 1, padding.top, block_rows * sy)?, 2, padding.left, block_columns * sx)?;
-    // Space to depth.
-    let blocks = x
-        .reshape(&[n, block_rows, sy, block_columns, sx, channels][..])?
-        .permute([0, 1, 3, 2, 4, 5])?
-        .contiguous()?
-        .reshape((n, block_rows, block_columns, sy * sx * channels))?;
-    let views = places(taps).map(|(y, x)| blocks.narrow(1, y, rows)?.narrow(2, x, columns));
-    let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
-    let out = weight.dim(0)?;
-    let weight = split(weight, window)?.permute([2, 4, 3, 5, 1, 0])?.contiguous()?.reshape(((), out))?;
-    activate(&patches.matmul(&weight)?.reshape((n, rows, columns, out))?.broadcast_add(bias)?, activation)
+    activate(&to_grid(x, weight, window)?, bias, activation)
 }
 
 /// Transposed convolution, bias and activation: `x (N, H, W, C)`, `weight (C, out, k, k)`, `bias (out)` to `(N, H', W', out)`, with
@@ -38,39 +22,24 @@ pub fn conv_transpose2d(
     (window, more): (Window, [usize; 2]),
     activation: Activation,
 ) -> Result<Tensor> {
-    let (n, rows, columns, _) = x.dims4()?;
-    let [height, width] = window.pixels([rows, columns], more).map_err(Error::msg)?;
-    let (taps, [sy, sx], padding, out) = (taps(window), window.stride, window.padding, weight.dim(1)?);
-    let (block_rows, block_columns) = (rows + taps[0] - 1, columns + taps[1] - 1);
-    let x = x.pad_with_zeros(1, taps[0] - 1, taps[0] - 1)?.pad_with_zeros(2, taps[1] - 1, taps[1] - 1)?;
-    let views =
-        places(taps).map(|(y, t)| x.narrow(1, taps[0] - 1 - y, block_rows)?.narrow(2, taps[1] - 1 - t, block_columns));
-    let patches = Tensor::cat(&views.collect::<Result<Vec<_>>>()?, 3)?.flatten_to(2)?;
-    let weight = split(weight, window)?.permute([2, 4, 0, 3, 5, 1])?.contiguous()?;
-    let blocks = patches.matmul(&weight.reshape(((), sy * sx * out))?)?;
-    // Depth to space.
-    let image = blocks
-        .reshape(&[n, block_rows, block_columns, sy, sx, out][..])?
-        .permute([0, 1, 3, 2, 4, 5])?
-        .contiguous()?
-        .reshape((n, block_rows * sy, block_columns * sx, out))?;
-    let image = cut(&cut(&image, 1, padding.top, height)?, 2, padding.left, width)?;
-    activate(&image.broadcast_add(bias)?, activation)
+    let (_, rows, columns, _) = x.dims4()?;
+    let sides = window.pixels([rows, columns], more).map_err(Error::msg)?;
+    activate(&to_image(x, weight, window, sides)?, bias, activation)
 }
 
-/// Rows and columns of blocks in a window.
-fn taps(window: Window) -> [usize; 2] {
-    [0, 1].map(|axis| window.kernel[axis].div_ceil(window.stride[axis]))
+/// What a kernel `(A, B, k, k)` makes of the windows of an image `(N, H, W, B)`: a grid `(N, H', W', A)`.
+fn to_grid(image: &Tensor, weight: &Tensor, window: Window) -> Result<Tensor> {
+    let (n, height, width, channels) = image.dims4()?;
+    let [rows, columns] = window.cells([height, width]).map_err(Error::msg)?;
+    let patches = Patches { window, n, image: [height, width, channels], grid: [rows, columns] };
+    patches.gather(image)?.matmul(&weight.flatten_from(1)?.t()?)?.reshape((n, rows, columns, weight.dim(0)?))
 }
 
-/// A kernel `(A, B, k, k)` with zeros to the right and below as `(A, B, T, s, T, s)`.
-fn split(weight: &Tensor, window: Window) -> Result<Tensor> {
-    let (a, b, height, width) = weight.dims4()?;
-    let ([ty, tx], [sy, sx]) = (taps(window), window.stride);
-    weight
-        .pad_with_zeros(2, 0, ty * sy - height)?
-        .pad_with_zeros(3, 0, tx * sx - width)?
-        .reshape(&[a, b, ty, sy, tx, sx][..])
+/// The adjoint of [`to_grid`], an image `(N, height, width, B)` from a grid `(N, H', W', A)`.
+fn to_image(grid: &Tensor, weight: &Tensor, window: Window, [height, width]: [usize; 2]) -> Result<Tensor> {
+    let (n, rows, columns, inputs) = grid.dims4()?;
+    let patches = grid.reshape(((), inputs))?.matmul(&weight.flatten_from(1)?)?;
+    Patches { window, n, image: [height, width, weight.dim(1)?], grid: [rows, columns] }.scatter(&patches)
 }
 
 /// `x` with `before` zeros before its `axis`, and as many after, or values less, as make it `size` long.
@@ -79,15 +48,9 @@ fn fit(x: &Tensor, axis: usize, before: usize, size: usize) -> Result<Tensor> {
     x.pad_with_zeros(axis, before, size.saturating_sub(long))?.narrow(axis, 0, size)
 }
 
-/// `size` values of `x` along `axis` from number `start`; zeros where there are no more.
-fn cut(x: &Tensor, axis: usize, start: usize, size: usize) -> Result<Tensor> {
-    let missing = (start + size).saturating_sub(x.dim(axis)?);
-    x.pad_with_zeros(axis, 0, missing)?.narrow(axis, start, size)
-}
-
 /// Matrix product, bias and activation: `x (N, in)`, `weight (out, in)`, `bias (out)` to `(N, out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    activate(&x.matmul(&weight.t()?)?.broadcast_add(bias)?, activation)
+    activate(&x.matmul(&weight.t()?)?, bias, activation)
 }
 
 /// The greatest value of each window: `x (N, H, W, C)` to `(N, H', W', C)`. The first of equal ones gets the gradient; NaN wins.
@@ -161,36 +124,29 @@ pub fn adam_update(
     parameter.set(&(parameter.as_tensor() - (change * rate)?)?)
 }
 
-/// The gradient of [`conv2d`] without activation for an input of `height` x `width`, from the one for its output: the transposed
-/// convolution, and zeros where no window fits any more.
+/// The gradient of [`conv2d`] without activation for an input of `height` x `width`, from the one for its output.
 pub fn conv2d_input_gradient(
     g: &Tensor,
     weight: &Tensor,
     window: Window,
     (height, width): (usize, usize),
 ) -> Result<Tensor> {
-    let seen = conv_transpose2d(g, weight, &no_bias(weight, 1)?, (window, [0; 2]), Activation::Identity)?;
-    fit(&fit(&seen, 1, 0, height)?, 2, 0, width)
+    to_image(g, weight, window, [height, width])
 }
 
-/// The gradient of [`conv_transpose2d`] without activation for its input, from the one for its output: the convolution.
+/// The gradient of [`conv_transpose2d`] without activation for its input, from the one for its output.
 pub fn conv_transpose2d_input_gradient(g: &Tensor, weight: &Tensor, window: Window) -> Result<Tensor> {
-    conv2d(g, weight, &no_bias(weight, 0)?, window, Activation::Identity)
+    to_grid(g, weight, window)
 }
 
-fn no_bias(weight: &Tensor, outputs: usize) -> Result<Tensor> {
-    Tensor::zeros(weight.dim(outputs)?, weight.dtype(), weight.device())
-}
-
-/// NaN stays NaN.
-fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+/// φ(x + bias). NaN stays NaN.
+fn activate(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
+    let x = bias_activation(x, bias, activation.negative_slope().unwrap_or(1.0))?;
     match activation {
-        Activation::Identity => Ok(x.clone()),
-        Activation::Relu => x.mul(&slopes(x, 0.0)?),
-        Activation::LeakyRelu(slope) => x.mul(&slopes(x, slope)?),
+        Activation::Identity | Activation::Relu | Activation::LeakyRelu(_) => Ok(x),
         Activation::Elu(alpha) => x.elu(f64::from(alpha)),
         Activation::Tanh => x.tanh(),
-        Activation::Sigmoid => candle_nn::ops::sigmoid(x),
+        Activation::Sigmoid => candle_nn::ops::sigmoid(&x),
         // max(x, 0) + ln(1 + e^-|x|), which does not overflow.
         Activation::Softplus => x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?,
         Activation::HardSigmoid { alpha, beta } => x.affine(alpha.into(), beta.into())?.clamp(0_f32, 1_f32),
