@@ -1,5 +1,6 @@
 //! Data sets: images by index, with their generative factors where these are known.
 
+pub mod scenes;
 pub mod sprites;
 
 use crate::{Error, Result, model::ImageShape};
@@ -59,8 +60,25 @@ pub trait Dataset: Send + Sync {
 pub fn open(name: &str) -> Result<Box<dyn Dataset>> {
     match name {
         "sprites" => Ok(Box::new(sprites::Sprites::new())),
-        _ => Err(Error::setting("dataset", name, "sprites")),
+        "scenes" => Ok(Box::new(scenes::Scenes::new())),
+        _ => Err(Error::setting("dataset", name, "sprites or scenes")),
     }
+}
+
+/// The factor values of image `index` of a full grid, the last factor fastest.
+fn grid_values(factors: &[FactorInfo], index: usize) -> Vec<usize> {
+    let mut rest = index;
+    let mut values = vec![0; factors.len()];
+    for (value, factor) in values.iter_mut().zip(factors).rev() {
+        *value = rest % factor.size;
+        rest /= factor.size;
+    }
+    values
+}
+
+/// The inverse of [`grid_values`].
+fn grid_index(factors: &[FactorInfo], values: &[usize]) -> usize {
+    values.iter().zip(factors).fold(0, |index, (value, factor)| index * factor.size + value)
 }
 
 /// Whether image `index` is kept out of training, for calibration checks and reports: one in 64, by a hash of the index.

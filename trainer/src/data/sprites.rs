@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-use super::{Dataset, FactorInfo};
+use super::{Dataset, FactorInfo, grid_index, grid_values};
 use crate::model::ImageShape;
 
 const SIDE: usize = 64;
@@ -102,16 +102,10 @@ impl Dataset for Sprites {
     }
 
     fn factor_values(&self, index: usize) -> Vec<usize> {
-        let mut rest = index;
-        let mut values = vec![0; FACTORS.len()];
-        for (value, factor) in values.iter_mut().zip(&FACTORS).rev() {
-            *value = rest % factor.size;
-            rest /= factor.size;
-        }
-        values
+        grid_values(&FACTORS, index)
     }
 
     fn index_of(&self, values: &[usize]) -> usize {
-        values.iter().zip(&FACTORS).fold(0, |index, (value, factor)| index * factor.size + value)
+        grid_index(&FACTORS, values)
     }
 }

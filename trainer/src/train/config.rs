@@ -20,7 +20,7 @@ pub struct TrainConfig {
     /// What is minimized.
     #[arg(long, value_enum, default_value_t = TrainConfig::default().objective)]
     pub objective: System,
-    /// The data: sprites.
+    /// The data: sprites or scenes.
     #[arg(long, default_value_t = TrainConfig::default().dataset)]
     pub dataset: String,
     /// The networks: factor-vae-64, factor-vae-64-rgb, burgess-64, beta-vae-mlp, dc-ign, or a TOML file of one's own.
