@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use support::{SMALL, command, start_on, tiny};
 use unbraid_trainer::{
     data::sprites::Sprites,
-    model::{Activation, Architecture, Layer},
+    model::{Activation, Architecture, Layer, Padding, Window},
     nn::{AdamOptions, Init, Network, ops::adam::adam_update},
     objective::{Company, Objective, Options, Setup, System},
     rng::{self, Purpose},
@@ -52,32 +52,22 @@ fn layer_on(device: &Device, layer: Layer, x: &Tensor) -> Vec<Tensor> {
 fn layers_and_their_gradients_are_the_cpus() {
     let gpu = gpu();
     let (relu, leaky, tanh) = (Activation::Relu, Activation::LeakyRelu(0.2), Activation::Tanh);
-    let conv = |kernel, stride, padding, activation| Layer::Conv2d {
-        in_channels: 3,
-        out_channels: 5,
-        kernel,
-        stride,
-        padding,
-        activation,
+    let conv = |kernel, stride, padding, activation| {
+        Layer::conv2d(3, 5, Window { kernel, stride, padding: Padding::all(padding) }, activation)
     };
-    let back = |kernel, stride, padding, activation| Layer::ConvTranspose2d {
-        in_channels: 3,
-        out_channels: 5,
-        kernel,
-        stride,
-        padding,
-        activation,
+    let back = |kernel, stride, padding, activation| {
+        Layer::conv_transpose2d(3, 5, Window { kernel, stride, padding: Padding::all(padding) }, activation)
     };
     let image = random(&[6, 8, 10, 3], 1);
     let layers = [
-        conv(4, 2, 1, relu),
-        conv(3, 1, 1, leaky),
-        conv(5, 2, 0, tanh),
-        back(4, 2, 1, relu),
-        back(3, 1, 1, leaky),
-        back(5, 3, 2, tanh),
-        Layer::MaxPool { kernel: 2, stride: 2 },
-        Layer::UpsampleNearest { factor: 2 },
+        conv([4, 4], [2, 2], 1, relu),
+        conv([3, 5], [1, 2], 1, leaky),
+        conv([5, 2], [3, 1], 0, tanh),
+        back([4, 4], [2, 2], 1, relu),
+        back([3, 2], [1, 2], 0, leaky),
+        back([5, 5], [3, 3], 2, tanh),
+        Layer::max_pool(Window::square(2, 2, 0)),
+        Layer::UpsampleNearest { factor: [2, 3] },
     ];
     let check = |layer: Layer, x: &Tensor| {
         let (on_gpu, on_cpu) = (layer_on(&gpu, layer, x), layer_on(&Device::Cpu, layer, x));
@@ -108,9 +98,9 @@ fn adam_is_the_cpus() {
     }
 }
 
-/// The terms of `steps` steps of 8 sprites.
-fn terms(mut objective: Box<dyn Objective>, device: &Device, steps: u64) -> Vec<BTreeMap<&'static str, f32>> {
-    let draw = Draw::new(&*objective, 1, 8);
+/// The terms of `steps` steps of `n` sprites.
+fn terms(mut objective: Box<dyn Objective>, device: &Device, n: usize, steps: u64) -> Vec<BTreeMap<&'static str, f32>> {
+    let draw = Draw::new(&*objective, 1, n);
     thread::scope(|scope| {
         let mut loader = Loader::start(scope, &Sprites, draw, 1..=steps, device);
         let step = |_| objective.step(&loader.next_batch().unwrap(), Company::ALONE).unwrap().into_iter().collect();
@@ -127,12 +117,12 @@ fn small_options() -> Options {
 
 /// Steps of `system` on both devices: the same terms, but for rounding.
 #[track_caller]
-fn check_steps(system: System, architecture: &Architecture, steps: u64) {
+fn check_steps(system: System, architecture: &Architecture, n: usize, steps: u64) {
     let gpu = gpu();
     let options = small_options();
-    let on_cpu = terms(start_on(&Sprites, architecture, system, &options), &Device::Cpu, steps);
+    let on_cpu = terms(start_on(&Sprites, architecture, system, &options), &Device::Cpu, n, steps);
     let setup = Setup { architecture, init: Init::He, seed: 3, dataset: &Sprites, device: &gpu };
-    let on_gpu = terms(system.start(setup, &options).unwrap(), &gpu, steps);
+    let on_gpu = terms(system.start(setup, &options).unwrap(), &gpu, n, steps);
     for (step, (gpu, cpu)) in on_gpu.iter().zip(&on_cpu).enumerate() {
         assert_eq!(gpu.keys().collect::<Vec<_>>(), cpu.keys().collect::<Vec<_>>());
         for (name, value) in cpu {
@@ -147,8 +137,8 @@ fn check_steps(system: System, architecture: &Architecture, steps: u64) {
 fn every_system_makes_the_cpus_steps() {
     for &system in System::value_variants() {
         match system {
-            System::Pca | System::Ica => check_steps(system, &Architecture::preset("linear", 5).unwrap(), 1),
-            _ => check_steps(system, &tiny(5), 4),
+            System::Pca | System::Ica => check_steps(system, &Architecture::preset("linear", 5).unwrap(), 64, 1),
+            _ => check_steps(system, &tiny(5), 8, 4),
         }
     }
 }
@@ -156,7 +146,7 @@ fn every_system_makes_the_cpus_steps() {
 #[test]
 fn presets_make_the_cpus_steps() {
     for preset in ["factor-vae-64", "burgess-64", "beta-vae-mlp", "dc-ign"] {
-        check_steps(System::FactorVae, &Architecture::preset(preset, 5).unwrap(), 2);
+        check_steps(System::FactorVae, &Architecture::preset(preset, 5).unwrap(), 8, 2);
     }
 }
 

@@ -5,7 +5,14 @@
 //! min_{G,Q} max_D  E[log D(x)] + E[log(1 - D(G(z, c)))] - λ·L_I(G, Q)
 //! ```
 //!
-//! G maximizes E[log D(G(z, c))] instead, and L_I counts in the steps of both D with Q and G, as in the authors' code.
+//! G maximizes E[log D(G(z, c))] instead, and L_I counts in the steps of both D with Q and G, as in the authors' code. Its networks
+//! have batch normalization; ours, which go to devices, have none, and without it D wins before G has learned anything. What holds
+//! D back here is the penalty R1 of Mescheder et al. 2018 ("Which Training Methods for GANs do actually Converge?", arXiv
+//! 1801.04406), equation 9, with d the logit of D:
+//!
+//! ```text
+//! R1 = r1/2·E[‖∇d(x)‖²]
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -16,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Batch, Company, Objective, Settings, Setup, Terms,
     factor_vae::softplus,
-    info::{InfoNetworks, InfoOptions},
+    info::{InfoNetworks, InfoOptions, check_second_derivative},
 };
 use crate::{
     Error, Result,
+    model::Architecture,
     nn::{Adam, AdamOptions, Network},
-    train::config::{validate_decay, validate_learning_rate},
+    train::config::{validate_decay, validate_learning_rate, validate_weight},
 };
 
 /// Hyper-parameters of InfoGAN; the defaults are those with which others compared it on sprites.
@@ -34,6 +42,9 @@ pub struct InfoGanOptions {
     /// info-gan: Adam step size of discriminator and Q.
     #[arg(long, default_value_t = InfoGanOptions::default().gan_discriminator_learning_rate)]
     pub gan_discriminator_learning_rate: f64,
+    /// info-gan: weight of R1, the penalty on the gradients that the discriminator has at real images; 0 for none.
+    #[arg(long, default_value_t = InfoGanOptions::default().gan_r1)]
+    pub gan_r1: f64,
     /// info-gan: Adam's first decay.
     #[arg(long, default_value_t = InfoGanOptions::default().gan_beta1)]
     pub gan_beta1: f64,
@@ -47,6 +58,7 @@ impl Default for InfoGanOptions {
         Self {
             gan_generator_learning_rate: 1e-3,
             gan_discriminator_learning_rate: 2e-3,
+            gan_r1: 10.0,
             gan_beta1: 0.5,
             gan_beta2: 0.999,
         }
@@ -57,6 +69,7 @@ impl Settings for InfoGanOptions {
     fn validate(&self) -> Result<()> {
         validate_learning_rate("gan_generator_learning_rate", self.gan_generator_learning_rate)?;
         validate_learning_rate("gan_discriminator_learning_rate", self.gan_discriminator_learning_rate)?;
+        validate_weight("gan_r1", self.gan_r1)?;
         validate_decay("gan_beta1", self.gan_beta1)?;
         validate_decay("gan_beta2", self.gan_beta2)
     }
@@ -69,9 +82,16 @@ pub struct InfoGan {
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
     info_coefficient: f64,
+    r1: f64,
 }
 
 impl InfoGan {
+    /// As [`InfoNetworks::check`]; with R1 the discriminator has to be piecewise linear besides.
+    pub fn check(architecture: &Architecture, info: &InfoOptions, options: &InfoGanOptions) -> Result<()> {
+        InfoNetworks::check(architecture, info)?;
+        if options.gan_r1 > 0.0 { check_second_derivative(architecture, "R1 (gan_r1 above 0)") } else { Ok(()) }
+    }
+
     /// Fresh networks and optimizers.
     pub fn new(setup: Setup, info: &InfoOptions, options: &InfoGanOptions) -> Result<Self> {
         let networks = InfoNetworks::new(setup, info, "discriminator")?;
@@ -83,6 +103,7 @@ impl InfoGan {
             discriminator_optimizer: Adam::new("discriminator", networks.critic.variables(), adam(of_d))?,
             networks,
             info_coefficient: info.info_coefficient,
+            r1: options.gan_r1,
         })
     }
 }
@@ -115,7 +136,13 @@ impl Objective for InfoGan {
                 ("mutual_information", &mutual_information),
             ],
         )?;
-        let gradients = (of_d + (cross_entropy * lambda)?)?.backward()?;
+        let mut of_d = (of_d + (cross_entropy * lambda)?)?;
+        if self.r1 > 0.0 {
+            let penalty = networks.score_gradient(x)?.flatten_from(1)?.sqr()?.sum(1)?.mean_all()?;
+            terms.extend(company.read(step, &[("r1", &penalty)])?);
+            of_d = (of_d + (penalty * (self.r1 / 2.0))?)?;
+        }
+        let gradients = of_d.backward()?;
         self.discriminator_optimizer.step(&networks.critic.take_gradients(&gradients)?, company.ranks)?;
 
         // G, on the same images: -E[log D(G)] - λ·L_I.

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Batch, Company, Objective, Settings, Setup, Terms,
-    info::{InfoNetworks, InfoOptions},
+    info::{InfoNetworks, InfoOptions, check_second_derivative},
 };
 use crate::{
     Error, Result,
     model::Architecture,
-    nn::{Adam, AdamOptions, Network, check_piecewise_linear},
+    nn::{Adam, AdamOptions, Network},
     rng::{self, Purpose},
     train::config::{count, validate_adam, validate_weight},
 };
@@ -85,11 +85,7 @@ impl InfoWganGp {
     /// As [`InfoNetworks::check`]; the critic has to be piecewise linear besides, for the gradient penalty.
     pub fn check(architecture: &Architecture, info: &InfoOptions) -> Result<()> {
         InfoNetworks::check(architecture, info)?;
-        check_piecewise_linear(&architecture.encoder).map_err(|found| {
-            let expected = "one whose encoder has but convolutions and linear layers with ReLU or leaky ReLU, since the gradient \
-                            penalty takes a second derivative";
-            Error::setting("architecture", &architecture.name, &format!("{expected}; {found}"))
-        })
+        check_second_derivative(architecture, "the gradient penalty")
     }
 
     /// Fresh networks and optimizers.

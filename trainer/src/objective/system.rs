@@ -12,7 +12,7 @@ use super::{
     dc_ign::{DcIgn, DcIgnOptions},
     dip_vae::{DipVae, DipVaeIOptions, DipVaeIiOptions, Variant},
     factor_vae::{FactorVae, FactorVaeOptions},
-    info::{InfoNetworks, InfoOptions},
+    info::InfoOptions,
     info_gan::{InfoGan, InfoGanOptions},
     info_wgan_gp::{InfoWganGp, InfoWganGpOptions},
     linear::{Linear, Rotation},
@@ -149,7 +149,7 @@ impl System {
     pub fn check(self, options: &Options, dataset: &dyn Dataset, architecture: &Architecture) -> Result<()> {
         match self {
             Self::Pca | Self::Ica => return Linear::check(architecture),
-            Self::InfoGan => InfoNetworks::check(architecture, &options.info)?,
+            Self::InfoGan => InfoGan::check(architecture, &options.info, &options.info_gan)?,
             Self::InfoWganGp => InfoWganGp::check(architecture, &options.info)?,
             Self::DcIgn => drop(options.dc_ign.groups(dataset, architecture.latents)?),
             _ => {}

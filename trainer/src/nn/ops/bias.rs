@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
 
-use super::contiguous;
+use super::{contiguous, product::column_sums};
 
 /// φ(x + bias) for `x (…, C)` and `bias (C)`; φ has slope 1 for positive values and `negative` for the others, 0 included. NaN
 /// stays NaN.
@@ -53,16 +53,9 @@ impl CustomOp2 for BiasActivation {
         let slope = Slope { negative: self.negative };
         // With slope 1 on both sides the values of y do not matter.
         let g = if self.negative == 1.0 { g.clone() } else { g.contiguous()?.apply_op2_no_bwd(y, &slope)? };
-        let bias = bias.track_op().then(|| column_sums(&g)).transpose()?;
+        let bias = bias.track_op().then(|| column_sums(&g.reshape(((), bias.elem_count()))?)).transpose()?;
         Ok((x.track_op().then_some(g), bias))
     }
-}
-
-/// The sums over all but the last axis, as a matrix product.
-fn column_sums(g: &Tensor) -> Result<Tensor> {
-    let columns = g.dim(candle_core::D::Minus1)?;
-    let g = g.contiguous()?.reshape(((), columns))?;
-    Tensor::ones((1, g.dim(0)?), g.dtype(), g.device())?.matmul(&g)?.squeeze(0)
 }
 
 /// A gradient times the slopes of the activation, which the outputs' signs tell.

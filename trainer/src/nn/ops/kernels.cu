@@ -54,6 +54,17 @@ extern "C" __global__ void scatter(
     }
 }
 
+// product.rs: sum (part, column) of every `parts`-th row.
+extern "C" __global__ void fold_rows(
+    size_t count, const float *x, float *sums, unsigned rows, unsigned columns, unsigned parts) {
+    EACH(i, count) {
+        const unsigned column = (unsigned)i % columns;
+        float sum = 0.0f;
+        for (unsigned row = (unsigned)i / columns; row < rows; row += parts) sum += x[row * columns + column];
+        sums[i] = sum;
+    }
+}
+
 // bias.rs: piecewise linear activation of x + bias.
 extern "C" __global__ void bias_activation(
     size_t count, const float *x, const float *bias, float *y, unsigned channels, float negative) {

@@ -19,6 +19,7 @@ pub mod linear;
 pub mod neutral;
 mod patches;
 pub mod permute;
+mod product;
 pub mod resample;
 mod window;
 

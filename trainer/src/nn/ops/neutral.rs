@@ -5,7 +5,11 @@
 
 use candle_core::{Error, Result, Tensor, Var};
 
-use super::{Patches, bias_activation, window::places};
+use super::{
+    Patches, bias_activation,
+    product::{expand, project},
+    window::places,
+};
 use crate::model::{Activation, Padding, Window};
 
 /// Convolution, bias and activation: `x (N, H, W, C)`, `weight (out, C, k, k)`, `bias (out)` to `(N, H', W', out)`.
@@ -32,13 +36,13 @@ fn to_grid(image: &Tensor, weight: &Tensor, window: Window) -> Result<Tensor> {
     let (n, height, width, channels) = image.dims4()?;
     let [rows, columns] = window.cells([height, width]).map_err(Error::msg)?;
     let patches = Patches { window, n, image: [height, width, channels], grid: [rows, columns] };
-    patches.gather(image)?.matmul(&weight.flatten_from(1)?.t()?)?.reshape((n, rows, columns, weight.dim(0)?))
+    project(&patches.gather(image)?, &weight.flatten_from(1)?)?.reshape((n, rows, columns, weight.dim(0)?))
 }
 
 /// The adjoint of [`to_grid`], an image `(N, height, width, B)` from a grid `(N, H', W', A)`.
 fn to_image(grid: &Tensor, weight: &Tensor, window: Window, [height, width]: [usize; 2]) -> Result<Tensor> {
     let (n, rows, columns, inputs) = grid.dims4()?;
-    let patches = grid.reshape(((), inputs))?.matmul(&weight.flatten_from(1)?)?;
+    let patches = expand(&grid.reshape(((), inputs))?, &weight.flatten_from(1)?)?;
     Patches { window, n, image: [height, width, weight.dim(1)?], grid: [rows, columns] }.scatter(&patches)
 }
 
@@ -50,7 +54,7 @@ fn fit(x: &Tensor, axis: usize, before: usize, size: usize) -> Result<Tensor> {
 
 /// Matrix product, bias and activation: `x (N, in)`, `weight (out, in)`, `bias (out)` to `(N, out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    activate(&x.matmul(&weight.t()?)?, bias, activation)
+    activate(&project(x, weight)?, bias, activation)
 }
 
 /// The greatest value of each window: `x (N, H, W, C)` to `(N, H', W', C)`. The first of equal ones gets the gradient; NaN wins.

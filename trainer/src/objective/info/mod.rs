@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub use codes::Codes;
-pub use networks::{InfoNetworks, Judgment};
+pub use networks::{InfoNetworks, Judgment, check_second_derivative};
 
 use super::Settings;
 use crate::{

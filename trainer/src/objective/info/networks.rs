@@ -6,7 +6,7 @@ use super::{Codes, InfoOptions};
 use crate::{
     Error, Result,
     model::{Architecture, Layer},
-    nn::Network,
+    nn::{Network, check_piecewise_linear},
     objective::{Company, Setup},
 };
 
@@ -112,6 +112,17 @@ fn critic_layers(architecture: &Architecture) -> Result<Vec<Layer>> {
         _ => return Err(unfit(architecture, "encoder ends in a linear layer, which gives D's output")),
     }
     Ok(layers)
+}
+
+/// Refuses an encoder that has no second derivative here, which `what` takes: it has to be piecewise linear.
+pub fn check_second_derivative(architecture: &Architecture, what: &str) -> Result<()> {
+    check_piecewise_linear(&architecture.encoder).map_err(|found| {
+        let expected = format!(
+            "one whose encoder has but convolutions and linear layers with ReLU or leaky ReLU, since {what} takes a second \
+             derivative; {found}"
+        );
+        Error::setting("architecture", &architecture.name, &expected)
+    })
 }
 
 fn unfit(architecture: &Architecture, what: &str) -> Error {
