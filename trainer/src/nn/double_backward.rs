@@ -87,7 +87,7 @@ impl Network {
                     neutral::conv_transpose2d_input_gradient(&g, weight, Window { kernel, stride, padding })?
                 }
                 (&Layer::Linear { activation, .. }, Some(weight)) => {
-                    before_activation(&g, &outputs[i], activation)?.matmul(weight)?
+                    neutral::linear_input_gradient(&before_activation(&g, &outputs[i], activation)?, weight)?
                 }
                 (Layer::Flatten, _) => {
                     let (n, height, width, channels) = input.dims4()?;

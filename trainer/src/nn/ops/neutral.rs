@@ -143,6 +143,11 @@ pub fn conv_transpose2d_input_gradient(g: &Tensor, weight: &Tensor, window: Wind
     to_grid(g, weight, window)
 }
 
+/// The gradient of [`linear`] without activation for its input, from the one for its output.
+pub fn linear_input_gradient(g: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    expand(g, weight)
+}
+
 /// φ(x + bias). NaN stays NaN.
 fn activate(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     let x = bias_activation(x, bias, activation.negative_slope().unwrap_or(1.0))?;
