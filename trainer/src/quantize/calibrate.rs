@@ -111,23 +111,9 @@ impl Histogram {
         }
     }
 
-    /// The range, as wide on either side of 0, for the input of a tanh whose outputs were counted: the one whose rounding and
-    /// clipping cost the outputs the least squared error.
-    ///
-    /// Beyond ±4 tanh is closer to ±1 than half a step of its output.
-    pub fn tanh_input_range(&self) -> Range {
-        let candidates =
-            (5..=100).map(|percent| 4.0 * percent as f32 / 100.0).map(|limit| Range { low: -limit, high: limit });
-        let error = |range: &Range| -> f64 {
-            let bins = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-            bins.map(|(bin, &count)| {
-                let value = self.middle(bin).clamp(-0.999_999, 0.999_999);
-                count as f64 * f64::from(range.round(value.atanh()).tanh() - value).powi(2)
-            })
-            .sum()
-        };
-        let priced = candidates.map(|range| (error(&range), range));
-        priced.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(Range { low: -4.0, high: 4.0 }, |(_, range)| range)
+    /// The middle of each bin that has values, and how many.
+    pub fn bins(&self) -> impl Iterator<Item = (f32, u64)> {
+        self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bin, &count)| (self.middle(bin), count))
     }
 
     /// The value in the middle of a bin.
@@ -180,19 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn the_input_range_of_tanh_follows_its_outputs() {
-        let limit = |outputs: &[f32]| histogram(outputs).tanh_input_range().high;
-        // Small outputs want fine steps; saturated ones want the ends within reach.
-        let small: Vec<f32> = (-500..=500).map(|i| i as f32 / 1000.0).collect();
-        assert!((0.5..0.8).contains(&limit(&small)), "{}", limit(&small));
-        let saturated: Vec<f32> = (-500..=500).map(|i| (i as f32 / 50.0).tanh()).collect();
-        assert!((2.0..=4.0).contains(&limit(&saturated)), "{}", limit(&saturated));
-    }
-
-    #[test]
     fn a_layer_of_zeros_has_a_scale() {
         assert!(histogram(&[0.0; 10]).range(Calibration::Mse).scale() > 0.0);
         assert!(histogram(&[0.0; 10]).range(Calibration::Percentile).scale() > 0.0);
-        assert!(histogram(&[0.0; 10]).tanh_input_range().scale() > 0.0);
     }
 }

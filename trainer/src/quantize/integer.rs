@@ -11,6 +11,7 @@ use unbraid::{
 use super::{
     calibrate::Range,
     lower::{FloatLayer, Kind},
+    table::Table,
 };
 use crate::model::{Activation, ImageShape, PixelOutput, Window};
 
@@ -29,13 +30,8 @@ const PIXEL_STEPS: usize = 255;
 pub enum Units {
     /// int8 activations over a range.
     Activations(Range),
-    /// The same, that a layer computes in two steps: int8 over the range `before`, then tanh by table.
-    Tanh {
-        /// Of the tanh's inputs.
-        before: Range,
-        /// Of its outputs.
-        after: Range,
-    },
+    /// The same, that a layer computes in two steps: int8 over one range, then a function by table over another.
+    Table(Table),
     /// Means, then as many log-variances, int16.
     Code,
     /// int16 latents, on the way in.
@@ -48,7 +44,7 @@ impl Units {
     /// What the next layer reads.
     pub fn behind(self) -> Self {
         match self {
-            Self::Tanh { after, .. } => Self::Activations(after),
+            Self::Table(Table { after, .. }) => Self::Activations(after),
             other => other,
         }
     }
@@ -57,9 +53,7 @@ impl Units {
     pub fn round(&self, value: f32) -> f32 {
         match self {
             Self::Activations(range) => range.round(value),
-            Self::Tanh { before, after } => {
-                after.round(before.round(value.clamp(-0.999_999, 0.999_999).atanh()).tanh())
-            }
+            Self::Table(table) => table.round(value),
             Self::Code | Self::Latents | Self::Pixels(_) => value,
         }
     }
@@ -68,7 +62,7 @@ impl Units {
     fn scale(&self, channel: usize, channels: usize) -> f32 {
         let fraction = |bits: u8| 1.0 / f32::from(1_u16 << bits);
         match self {
-            Self::Activations(range) | Self::Tanh { before: range, .. } => range.scale(),
+            Self::Activations(range) | Self::Table(Table { before: range, .. }) => range.scale(),
             Self::Code if channel >= channels / 2 => fraction(LOG_VAR_BITS),
             Self::Code | Self::Latents => fraction(MEAN_BITS),
             Self::Pixels(PixelOutput::Sigmoid) => 1.0 / LOGIT_STEPS as f32,
@@ -81,16 +75,17 @@ impl Units {
         match self {
             Self::Activations(range) => {
                 let zero_point = range.zero_point();
-                let minimum = if activation == Activation::Relu { zero_point } else { -128 };
-                OutputSpec::Int8 { zero_point, minimum, maximum: 127 }
+                // Rounding never changes the order, so that clipping integers is the same as rounding clipped numbers.
+                let (minimum, maximum) = match activation {
+                    Activation::Relu => (zero_point, 127),
+                    Activation::Clip { min, max } => (range.integer(min), range.integer(max)),
+                    _ => (-128, 127),
+                };
+                OutputSpec::Int8 { zero_point, minimum, maximum }
             }
             // Latents are what a decoder starts from, no layer makes them; a code is the same int16.
             Self::Code | Self::Latents => OutputSpec::Code,
-            Self::Tanh { before, after } => OutputSpec::Table {
-                zero_point: before.zero_point(),
-                table: tanh_table(before, after),
-                table_zero_point: after.zero_point(),
-            },
+            Self::Table(table) => table.spec(),
             Self::Pixels(output) => OutputSpec::Pixels { table: pixel_table(*output) },
         }
     }
@@ -205,11 +200,6 @@ fn pixel_table(output: PixelOutput) -> Vec<u8> {
     (0..length).map(pixel).collect()
 }
 
-/// The int8 over `after` of the tanh of each int8 over `before`.
-fn tanh_table(before: &Range, after: &Range) -> Vec<i8> {
-    (i8::MIN..=i8::MAX).map(|input| after.integer(before.real(input).tanh())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,15 +211,5 @@ mod tests {
         let linear = pixel_table(PixelOutput::Linear);
         // A step is a pixel's: the table only clamps.
         assert!((0..256).all(|i| linear[i] == 0 && usize::from(linear[256 + i]) == i));
-    }
-
-    #[test]
-    fn a_table_rounds_like_its_units() {
-        let (before, after) = (Range { low: -3.0, high: 3.0 }, Range { low: -0.9, high: 1.0 });
-        let table = tanh_table(&before, &after);
-        for value in [-0.99, -0.5, -0.01, 0.0, 0.3, 0.9, 0.995_f32] {
-            let entry = table[usize::from(before.integer(value.atanh()).cast_unsigned() ^ 0x80)];
-            assert_eq!(after.real(entry), Units::Tanh { before, after }.round(value), "{value}");
-        }
     }
 }

@@ -70,7 +70,6 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
             Layer::UpsampleNearest { factor } => Kind::UpsampleNearest(factor),
             Layer::Flatten | Layer::Unflatten { .. } => continue,
         };
-        let activation = layer.activation();
         let find = |name: &str| {
             let name = format!("{}.{index}.{name}", network.name());
             weights
@@ -78,18 +77,21 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
                 .map(|var| var.as_detached_tensor())
                 .ok_or(Error::Unsupported(format!("{name} is missing")))
         };
-        let (rows, bias) = match layer.parameters() {
+        let (mut rows, mut bias) = match layer.parameters() {
             Some(_) => device_order(kind, &find("weight")?, &find("bias")?, (before, after))?,
             None => (Vec::new(), Vec::new()),
         };
+        let activation = match layer.activation() {
+            // Its line is one more linear step.
+            Activation::HardSigmoid { alpha, beta } => {
+                rows.iter_mut().flatten().for_each(|weight| *weight *= alpha);
+                bias.iter_mut().for_each(|bias| *bias = alpha * *bias + beta);
+                Activation::Clip { min: 0.0, max: 1.0 }
+            }
+            other => other,
+        };
         lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, index });
         before = after;
-    }
-    for FloatLayer { activation, index, .. } in &lowered {
-        if activation.negative_slope().is_none() && *activation != Activation::Tanh {
-            let name = network.name();
-            return Err(Error::Unsupported(format!("{name}.{index}: int8 has no {activation:?} yet")));
-        }
     }
     match lowered.last() {
         Some(FloatLayer { activation: Activation::Identity | Activation::LeakyRelu(_), .. }) | None => Ok(lowered),

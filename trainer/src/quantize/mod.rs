@@ -1,10 +1,12 @@
-//! f32 to int8: ranges from data ([`calibrate`]), reshapes folded away (`lower`), integers (`integer`), and what it costs
+//! f32 to int8: ranges from data ([`calibrate`]), reshapes folded away (`lower`), integers (`integer`), curved activations
+//! as tables (`table`), and what it costs
 //! ([`report`]). The numbers are those of `docs/format.md`.
 
 pub mod calibrate;
 mod integer;
 mod lower;
 pub mod report;
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -16,12 +18,13 @@ use self::{
     calibrate::{Calibration, Histogram, Range},
     integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, quantize_layer},
     lower::FloatLayer,
+    table::Table,
 };
 use crate::{
     Error, Result,
     data::{self, Dataset},
     export::ModelConfig,
-    model::{Activation, Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
+    model::{Autoencoder, F32Model, Factor, ImageShape, Layer, Shape, finite},
     nn::Network,
     rng::{self, Purpose},
 };
@@ -180,10 +183,10 @@ impl Calibrated {
         }
         let start = |(layer, histogram): (&FloatLayer, &Histogram)| {
             let zeros = vec![0.0; layer.output.size()];
-            let after = histogram.range(calibration);
-            let units = match layer.activation {
-                Activation::Tanh => Units::Tanh { before: histogram.tanh_input_range(), after },
-                _ => Units::Activations(after),
+            let units = if Table::is_needed(layer.activation) {
+                Units::Table(Table::of(layer.activation, histogram, calibration))
+            } else {
+                Units::Activations(histogram.range(calibration))
             };
             (units, Averages { exact: zeros.clone(), rounded: zeros })
         };
