@@ -70,12 +70,23 @@ fn scores(f32: Option<&Evaluation>, int8: Option<&Evaluation>, cost: Option<&Rep
             any.statistics.images, any.dataset, any.statistics.seed
         ));
     }
-    if let Some(cost) = cost {
-        lines.push(format!(
-            "\nint8 against f32 on {} held-out images: round trip {:.2} dB PSNR, worst pixel off by {} of 255; \
-             latent means off by {:.4} standard deviations (median), {:.4} (99 %).",
-            cost.images, cost.psnr, cost.worst_pixel, cost.median_mean_error, cost.worst_mean_error
-        ));
-    }
+    lines.extend(cost.map(cost_line));
     lines
+}
+
+/// What int8 costs, in a sentence.
+fn cost_line(cost: &Report) -> String {
+    let Report { images, psnr, worst_pixel, decoder_psnr, median_mean_error, worst_mean_error } = cost;
+    let what = if median_mean_error.is_some() { "held-out images" } else { "latents drawn from the prior" };
+    let pictures = |name: &str, psnr: &f64| {
+        let worst = worst_pixel.map_or_else(String::new, |worst| format!(", worst pixel off by {worst} of 255"));
+        format!("{name} {psnr:.2} dB PSNR{worst}")
+    };
+    let round_trip = psnr.as_ref().map(|psnr| pictures("round trip", psnr));
+    let decoder = decoder_psnr.as_ref().filter(|_| psnr.is_none()).map(|psnr| pictures("decoder", psnr));
+    let means = median_mean_error.zip(*worst_mean_error).map(|(median, worst)| {
+        format!("latent means off by {median:.4} standard deviations (median), {worst:.4} (99 %)")
+    });
+    let parts: Vec<String> = [round_trip, decoder, means].into_iter().flatten().collect();
+    format!("\nint8 against f32 on {images} {what}: {}.", parts.join("; "))
 }

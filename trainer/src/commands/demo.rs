@@ -67,10 +67,10 @@ pub fn run(args: Args) -> Result<()> {
     };
     let dataset = data::open(&config.dataset)?;
     let (options, metadata) = (quantize::Options::default(), quantize::metadata(&config));
-    let bytes = quantize::quantize(&f32, &*dataset, &config.factors, metadata, &options)?;
+    let bytes = quantize::quantize(&f32, Some(&*dataset), &config.factors, metadata, &options)?;
     write_atomic(&model_dir.join(INT8), &bytes)?;
     let int8 = Int8Model::open(&model_dir.join(INT8))?;
-    let cost = quantize::report::compare(&f32, &int8, &*dataset, quantize::report::COMPARED, 0)?;
+    let cost = quantize::report::compare(&f32, &int8, Some(&*dataset), quantize::report::COMPARED, 0)?;
     say!("{cost}");
 
     say!("3. score f32, and int8 on the device's runtime");
@@ -196,7 +196,8 @@ fn summary(steps: &u64, step: Duration, cost: &Report, scores: &[Evaluation; 2],
         &both("KL, nats", format!("{:.1}", f32.statistics.total_kl()), format!("{:.1}", int8.statistics.total_kl()));
     text += &both("active latents", f32.statistics.active.len().to_string(), int8.statistics.active.len().to_string());
     text += &both("FactorVAE score (paper protocol)", score(f32), score(int8));
-    text += &both("round trip against f32", "".into(), format!("{:.1} dB", cost.psnr));
+    let psnr = cost.psnr.map_or_else(String::new, |psnr| format!("{psnr:.1} dB"));
+    text += &both("round trip against f32", "".into(), psnr);
     text += &both("encode, one thread", "".into(), latency.encode.to_string());
     text += &both("decode, one thread", "".into(), latency.decode.to_string());
     writeln!(

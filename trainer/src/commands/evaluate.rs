@@ -105,6 +105,7 @@ pub fn run(args: Args) -> Result<()> {
 
 fn measure_model(path: &Path, args: &Args, options: &Options) -> Result<Measurement> {
     let model = model::open(path)?;
+    model.autoencoder().need_encoder()?;
     let dataset = dataset_of(&model, args.dataset.as_deref())?;
     measure_with_bar(model.autoencoder(), &*dataset, options)
 }

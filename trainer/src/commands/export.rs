@@ -24,8 +24,10 @@ pub fn run(args: Args) -> Result<()> {
     say!("{}: step {}", args.output.display(), trained.config.steps);
     #[cfg(feature = "onnx")]
     {
-        let (encoder, decoder) = export::check::check_directory(&args.output)?;
-        say!("tract against candle: encoder.onnx off by {encoder:.1e}, decoder.onnx by {decoder:.1e} at most");
+        let [encoder, decoder] = export::check::check_directory(&args.output)?;
+        for (name, difference) in [("encoder", encoder), ("decoder", decoder)] {
+            difference.iter().for_each(|most| say!("tract against candle: {name}.onnx off by {most:.1e} at most"));
+        }
     }
     if !cfg!(feature = "onnx") {
         say!("ONNX files not run here: build with --features onnx to check them with tract");

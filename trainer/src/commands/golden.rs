@@ -28,6 +28,8 @@ pub fn run(args: Args) -> Result<()> {
         golden::check(&args.model)?
     } else {
         let model = model::open(&args.model.join(INT8))?;
+        model.autoencoder().need_encoder()?;
+        model.autoencoder().need_decoder()?;
         golden::write(&args.model, &*dataset_of(&model, args.dataset.as_deref())?)?
     };
     let (inputs, codes) = (vectors.means.len(), vectors.random_means.len());

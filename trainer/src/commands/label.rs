@@ -40,6 +40,7 @@ fn parse_name(text: &str) -> std::result::Result<(usize, String), String> {
 
 pub fn run(args: Args) -> Result<()> {
     let model = model::open(&args.model)?;
+    model.autoencoder().need_encoder()?;
     let dataset = dataset_of(&model, args.dataset.as_deref())?;
     // The measurements take minutes; a name that cannot be given is refused before. No name can be equal to these.
     let anything = |latent| Factor { name: format!("\n{latent}"), ..Factor::unnamed(latent) };

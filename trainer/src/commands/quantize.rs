@@ -30,7 +30,7 @@ pub struct Args {
     /// How the ranges of the decoder's activations are chosen.
     #[arg(long, value_enum, default_value_t = Options::default().decoder)]
     decoder_calibration: Calibration,
-    /// Images to choose them from.
+    /// Images to choose them from; for a decoder alone, latents from the prior.
     #[arg(long, default_value_t = Options::default().images)]
     images: usize,
     /// Draws the images.
@@ -42,10 +42,10 @@ pub struct Args {
     /// The data; the model's own if not given.
     #[arg(long)]
     dataset: Option<String>,
-    /// Held-out images to compare int8 and f32 on.
+    /// Held-out images to compare int8 and f32 on; for a decoder alone, latents from the prior.
     #[arg(long, default_value_t = COMPARED)]
     compare: usize,
-    /// Write nothing if the round trip comes out worse than this, dB against f32.
+    /// Write nothing if the round trip, or a decoder alone, comes out worse than this, dB against f32.
     #[arg(long, value_name = "DB")]
     min_psnr: Option<f64>,
     /// Also write the comparison as JSON.
@@ -67,10 +67,16 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::setting("compare", args.compare, "1 or more").into());
     }
     let opened = model::open(&args.model)?;
-    let dataset = dataset_of(&opened, args.dataset.as_deref())?;
+    // A decoder alone is quantized without images.
+    let dataset =
+        if opened.autoencoder().has_encoder() { Some(dataset_of(&opened, args.dataset.as_deref())?) } else { None };
+    let dataset = dataset.as_deref();
     let Model::F32 { model, config } = opened else {
         bail!("{}: this is an int8 file already; expected an f32 model directory", args.model.display());
     };
+    if args.min_psnr.is_some() {
+        model.need_decoder()?;
+    }
     let options = Options {
         encoder: args.encoder_calibration,
         decoder: args.decoder_calibration,
@@ -78,12 +84,14 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         correct_bias: !args.no_bias_correction,
     };
-    let bytes = quantize::quantize(&model, &*dataset, &config.factors, quantize::metadata(&config), &options)?;
+    let bytes = quantize::quantize(&model, dataset, &config.factors, quantize::metadata(&config), &options)?;
     let int8 = Int8Model::new(bytes, &args.output)?;
-    let report = compare(&model, &int8, &*dataset, args.compare, args.seed)?;
+    let report = compare(&model, &int8, dataset, args.compare, args.seed)?;
     say!("{report}");
-    if let Some(least) = args.min_psnr.filter(|least| report.psnr.total_cmp(least).is_lt()) {
-        bail!("{}: not written: PSNR {:.2} dB, at least {least} dB asked for", args.output.display(), report.psnr);
+    if let Some((psnr, least)) =
+        report.picture_psnr().zip(args.min_psnr).filter(|(psnr, least)| psnr.total_cmp(least).is_lt())
+    {
+        bail!("{}: not written: PSNR {psnr:.2} dB, at least {least} dB asked for", args.output.display());
     }
     write_atomic(&args.output, int8.bytes())?;
     say!(

@@ -64,6 +64,7 @@ pub fn run(args: Args) -> Result<()> {
     let run = place.run.as_deref().map(read_run).transpose()?;
 
     let opened = model::open(&place.model)?;
+    opened.autoencoder().need_encoder()?;
     let dataset = dataset_of(&opened, args.dataset.as_deref())?;
     let Model::F32 { model, config } = opened else {
         bail!("{}: expected a model directory", place.model.display());
@@ -75,7 +76,8 @@ pub fn run(args: Args) -> Result<()> {
         Err(reason) => (first.evaluation, Err(reason)),
         Ok((int8, origin)) => {
             let second = measure_with_bar(&int8, &*dataset, &options)?;
-            let cost = quantize::report::compare(&model, &int8, &*dataset, quantize::report::COMPARED, args.seed)?;
+            let cost =
+                quantize::report::compare(&model, &int8, Some(&*dataset), quantize::report::COMPARED, args.seed)?;
             let Comparison { first, second, differences } = metrics::compare(first, second)?;
             (first, Ok(Quantized { model: int8, origin, evaluation: second, differences, cost }))
         }
@@ -163,8 +165,13 @@ fn open_int8(
     if path.exists() {
         return Ok(Ok((Int8Model::open(&path)?, INT8)));
     }
-    let bytes =
-        quantize::quantize(model, dataset, &config.factors, quantize::metadata(config), &quantize::Options::default());
+    let bytes = quantize::quantize(
+        model,
+        Some(dataset),
+        &config.factors,
+        quantize::metadata(config),
+        &quantize::Options::default(),
+    );
     let int8 = bytes.and_then(|bytes| Int8Model::new(bytes, &path));
     let origin = "made for this page with the defaults of unbraid quantize, and kept nowhere";
     Ok(int8.map(|int8| (int8, origin)).map_err(|e| e.to_string()))

@@ -42,6 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     options.centrality.votes = args.votes;
 
     let models = args.models.iter().map(|path| model::open(path)).collect::<unbraid_trainer::Result<Vec<_>>>()?;
+    models.iter().try_for_each(|model| model.autoencoder().need_encoder())?;
     let dataset = dataset_of(models.first().context("expected models")?, args.dataset.as_deref())?;
     let names = args.models.iter().map(|path| path.display().to_string());
     let named: Vec<(String, &dyn Autoencoder)> = names.zip(models.iter().map(|model| model.autoencoder())).collect();

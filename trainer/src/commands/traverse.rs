@@ -26,7 +26,7 @@ pub struct Args {
     /// Turn the latents of this image of the data set, by its index; without it one that was held out from training.
     #[arg(long, value_name = "INDEX")]
     image: Option<usize>,
-    /// Turn the latents of an average code, which need not look like any image.
+    /// Turn the latents of an average code, which need not look like any image; what a decoder alone does.
     #[arg(long, conflicts_with_all = ["image", "dataset"])]
     center: bool,
     /// The data; the model's own if not given.
@@ -59,6 +59,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let opened = model::open(&args.model)?;
     let model = opened.autoencoder();
+    model.need_decoder()?;
     let mut factors = opened.factors()?;
     if factors.is_empty() {
         eprintln!(
@@ -67,9 +68,12 @@ pub fn run(args: Args) -> Result<()> {
         );
         factors = (0..model.latents()).map(Factor::unnamed).collect();
     }
-    let base = if args.center {
+    // A decoder alone knows no image's code.
+    let without_image = !model.has_encoder() && args.image.is_none() && args.dataset.is_none();
+    let base = if args.center || without_image {
         center_code(&factors, model.latents())
     } else {
+        model.need_encoder()?;
         let dataset = dataset_of(&opened, args.dataset.as_deref())?;
         let index = args.image.or_else(|| samples::choose(&*dataset, 1, 0).first().copied()).unwrap_or_default();
         if index >= dataset.len() {

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::config::ModelConfig;
+use super::config::{IMPORTED, ModelConfig};
 use super::directory::{Extras, INT8};
-use crate::model::{Activation, Axes, Layer, PixelOutput, Shape, Window};
+use crate::model::{Activation, Axes, ImageShape, Layer, PixelOutput, Shape, Window};
 
 /// The model card of a model directory, Markdown.
 pub fn model_card(config: &ModelConfig, extras: &Extras) -> String {
@@ -18,16 +18,29 @@ fn write_card(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::R
     front_matter(out, config)?;
     let net = &config.architecture;
     let (c, h, w) = (net.image.channels, net.image.height, net.image.width);
-    writeln!(out, "# {} on {}\n", line(&config.objective), line(&config.dataset))?;
+    let imported = config.objective == IMPORTED;
+    if imported {
+        writeln!(out, "# {}, imported\n", line(&net.name))?;
+    } else {
+        writeln!(out, "# {} on {}\n", line(&config.objective), line(&config.dataset))?;
+    }
+    let image = format!("an image of {w}x{h} pixels with {c} channel{}", if c == 1 { "" } else { "s" });
+    let latents = format!("{} latent numbers", net.latents);
+    let what = match (net.has_encoder(), net.has_decoder()) {
+        (true, true) => format!("An autoencoder that turns {image} into {latents} and back."),
+        (true, false) => format!("An encoder that turns {image} into {latents}."),
+        _ => format!("A decoder that turns {latents} into {image}."),
+    };
     writeln!(
         out,
-        "An autoencoder that turns an image of {w}x{h} pixels with {c} channel{} into {} latent numbers and back. \
-         Where training succeeded, a single latent carries a single factor of the data: change it, decode, and one \
-         thing in the image changes. The factors and scores below say how far this model got.\n",
-        if c == 1 { "" } else { "s" },
-        net.latents
+        "{what} Where training succeeded, a single latent carries a single factor of the data: change it, decode, and one \
+         thing in the image changes. The factors and scores below say how far this model got.\n"
     )?;
-    training(out, config, extras)?;
+    if imported {
+        writeln!(out, "## Training\n\nOthers trained this model; nothing is known of it here.\n")?;
+    } else {
+        training(out, config, extras)?;
+    }
     architecture(out, config)?;
     factors(out, config)?;
     writeln!(out, "## Scores\n")?;
@@ -92,15 +105,17 @@ fn architecture(out: &mut String, config: &ModelConfig) -> fmt::Result {
             writeln!(out, "| {part}.{i} | {} | {output} | {parameters} |", describe(layer))?;
         }
     }
-    writeln!(
-        out,
-        "\n{total} parameters. The encoder ends in {} means and as many logarithms of variances; {}.\n",
-        net.latents,
-        match net.output {
-            PixelOutput::Sigmoid => "the decoder's logits go through a sigmoid",
-            PixelOutput::Linear => "the decoder's outputs are the pixels, held between 0 and 1",
-        }
-    )
+    let code = format!("The encoder ends in {} means and as many logarithms of variances", net.latents);
+    let pixels = match net.output {
+        PixelOutput::Sigmoid => "decoder's logits go through a sigmoid",
+        PixelOutput::Linear => "decoder's outputs are the pixels, held between 0 and 1",
+    };
+    let ends = match (net.has_encoder(), net.has_decoder()) {
+        (true, true) => format!("{code}; the {pixels}"),
+        (true, false) => code,
+        _ => format!("The {pixels}"),
+    };
+    writeln!(out, "\n{total} parameters. {ends}.\n")
 }
 
 fn describe(layer: &Layer) -> String {
@@ -172,39 +187,63 @@ fn pictures(out: &mut String, extras: &Extras) -> fmt::Result {
 fn usage(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::Result {
     let net = &config.architecture;
     writeln!(out, "## Use\n")?;
+    let (encodes, decodes) = (net.has_encoder(), net.has_decoder());
     if extras.files.contains_key(INT8) {
         let factor = config.factors.first().map_or("z0", |f| f.name.as_str());
+        let code = if encodes {
+            "let code = model.encode(&frame, &mut arena)?;\n"
+        } else {
+            "let code = unbraid::Code::new(&model);\n"
+        };
+        let picture = format!(
+            "let code = code.with(model.factor({factor:?})?, 1.5)?;\n\
+             model.decode(&code, &mut arena, |y, row| display.draw_row(y, row))?;\n"
+        );
         writeln!(
             out,
             "`{INT8}` runs on devices with the crate `unbraid`, in integer arithmetic and without a heap:\n\n```rust\n\
              const MODEL: &[u8] = include_bytes!(\"{INT8}\");\n\
              let model = unbraid::Model::load(MODEL)?;\n\
              let mut arena = unbraid::Arena::<{{ unbraid::arena_bytes(MODEL) }}>::new();\n\
-             let code = model.encode(&frame, &mut arena)?;\n\
-             let code = code.with(model.factor({factor:?})?, 1.5)?;\n\
-             model.decode(&code, &mut arena, |y, row| display.draw_row(y, row))?;\n```\n"
+             {code}{}```\n",
+            if decodes { &picture } else { "" }
         )?;
     } else {
         writeln!(out, "`unbraid quantize` makes the 8-bit file for devices out of this directory.\n")?;
     }
+    let files = match (encodes, decodes) {
+        (true, true) => "`encoder.onnx` and `decoder.onnx` are the same networks",
+        (true, false) => "`encoder.onnx` is the same network",
+        _ => "`decoder.onnx` is the same network",
+    };
     writeln!(
         out,
-        "`encoder.onnx` and `decoder.onnx` are the same networks in f32 for any ONNX runtime, the batch size is \
-         free:\n\n\
-         ```python\n\
-         import numpy, onnxruntime\n\
-         encoder = onnxruntime.InferenceSession(\"encoder.onnx\")\n\
-         decoder = onnxruntime.InferenceSession(\"decoder.onnx\")\n\
-         image = numpy.zeros((1, {}, {}, {}), numpy.float32)  # from 0 to 1\n\
-         mean, log_var = encoder.run(None, {{\"image\": image}})\n\
-         mean[:, 0] = 1.5  # turn one latent\n\
-         (image,) = decoder.run(None, {{\"latent\": mean}})\n\
-         ```\n",
-        net.image.channels, net.image.height, net.image.width
+        "{files} in f32 for any ONNX runtime, the batch size is free:\n\n```python\nimport numpy, onnxruntime"
     )?;
+    for part in [encodes.then_some("encoder"), decodes.then_some("decoder")].into_iter().flatten() {
+        writeln!(out, "{part} = onnxruntime.InferenceSession(\"{part}.onnx\")")?;
+    }
+    if encodes {
+        let ImageShape { channels, height, width } = net.image;
+        writeln!(
+            out,
+            "image = numpy.zeros((1, {channels}, {height}, {width}), numpy.float32)  # from 0 to 1\n\
+             mean, log_var = encoder.run(None, {{\"image\": image}})"
+        )?;
+    } else {
+        writeln!(out, "mean = numpy.zeros((1, {}), numpy.float32)", net.latents)?;
+    }
+    if decodes {
+        writeln!(
+            out,
+            "mean[:, 0] = 1.5  # turn one latent\n\
+             (image,) = decoder.run(None, {{\"latent\": mean}})"
+        )?;
+    }
+    let first = if encodes { "encoder" } else { "decoder" };
     writeln!(
         out,
-        "`model.safetensors` holds the weights in PyTorch's layout: `encoder.0.weight` and `encoder.0.bias` belong to \
+        "```\n\n`model.safetensors` holds the weights in PyTorch's layout: `{first}.0.weight` and `{first}.0.bias` belong to \
          the first layer of the table above."
     )
 }

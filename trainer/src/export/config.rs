@@ -16,6 +16,11 @@ const VERSION: u64 = 1;
 /// No side, channel or feature count of a network is larger, so that no product of a few overflows.
 const SIZE_LIMIT: usize = 1 << 16;
 
+/// The objective of a model that others trained.
+pub const IMPORTED: &str = "imported";
+/// The data set of a model of which nobody knows it.
+pub const UNKNOWN_DATASET: &str = "none";
+
 type Checked<T> = std::result::Result<T, Mismatch>;
 
 /// The content of `config.json`, but for `"format": "unbraid"` and `"version": 1`, which the file has too.
@@ -23,15 +28,15 @@ type Checked<T> = std::result::Result<T, Mismatch>;
 pub struct ModelConfig {
     /// The networks.
     pub architecture: Architecture,
-    /// What was minimized, `factor-vae`.
+    /// What was minimized, `factor-vae`; [`IMPORTED`] for a model that others trained.
     pub objective: String,
-    /// The training data, `sprites`.
+    /// The training data, `sprites`; [`UNKNOWN_DATASET`] where nobody knows.
     pub dataset: String,
     /// Optimizer steps made.
     pub steps: u64,
     /// The seed of every random number.
     pub seed: u64,
-    /// All training options as they were used, defaults included.
+    /// All training options as they were used, defaults included; null for a model that others trained.
     pub training: Value,
     /// What is known of the latents; may be empty.
     pub factors: Vec<Factor>,

@@ -48,7 +48,7 @@ pub struct Golden {
 /// Writes the golden vectors of the int8 model in the model directory `dir`, with held-out images of `dataset` as inputs.
 ///
 /// # Errors
-/// There is no int8 model, the data has other images, or a file cannot be written.
+/// There is no int8 model, it is an encoder or a decoder alone, the data has other images, or a file cannot be written.
 pub fn write(dir: &Path, dataset: &dyn Dataset) -> Result<Golden> {
     let int8 = Int8Model::open(&dir.join(INT8))?;
     if int8.image() != dataset.image() {

@@ -18,7 +18,7 @@ mod trained;
 mod weights;
 
 pub use card::model_card;
-pub use config::ModelConfig;
+pub use config::{IMPORTED, ModelConfig, UNKNOWN_DATASET};
 pub use directory::{EVALUATION, Extras, INT8, INT8_EVALUATION, QUANTIZATION, read, write, write_card, write_config};
 pub use onnx::{decoder_onnx, encoder_onnx};
 pub use trained::{Trained, model_of_run};

@@ -11,7 +11,7 @@ use super::onnx_proto::{
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::weights::{Values, values};
-use crate::model::{Activation, Architecture, Layer, PixelOutput, Window};
+use crate::model::{Activation, Architecture, Layer, PixelOutput, Window, missing};
 use crate::{Error, Result};
 
 const IR_VERSION: i64 = 8;
@@ -24,8 +24,10 @@ const OPERATOR_SET: i64 = 17;
 /// # Errors
 /// There is no encoder, the architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
 pub fn encoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
-    architecture.need_encoder()?;
     architecture.validate().map_err(Error::Unsupported)?;
+    if !architecture.has_encoder() {
+        return Err(missing("encoder", "decoder"));
+    }
     Ok(encoder(architecture, &values(architecture, weights)?))
 }
 
@@ -36,8 +38,10 @@ pub fn encoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tens
 /// # Errors
 /// There is no decoder, the architecture's layers do not fit each other, or `weights` are not exactly its tensors, f32 and finite.
 pub fn decoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
-    architecture.need_decoder()?;
     architecture.validate().map_err(Error::Unsupported)?;
+    if !architecture.has_decoder() {
+        return Err(missing("decoder", "encoder"));
+    }
     Ok(decoder(architecture, &values(architecture, weights)?))
 }
 

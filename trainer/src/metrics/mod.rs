@@ -73,7 +73,7 @@ pub struct Options {
     pub counts: Counts,
     /// Resamples behind each interval; 0 for no intervals.
     pub resamples: usize,
-    /// Whether the decoder is measured too; that of a [`baseline`] says nothing.
+    /// Whether the decoder is measured too, if there is one; that of a [`baseline`] says nothing.
     pub reconstruct: bool,
 }
 
@@ -154,7 +154,9 @@ pub fn measure(
     options: &Options,
     progress: Progress,
 ) -> Result<Measurement> {
+    model.need_encoder()?;
     check(model, dataset)?;
+    let decodes = options.reconstruct && model.has_decoder();
     let Options { seed, samples, pairs, counts, .. } = *options;
     for (name, found) in [("samples", samples), ("pairs", pairs), ("train", counts.train), ("test", counts.test)] {
         if found < 2 {
@@ -177,12 +179,12 @@ pub fn measure(
     let images = votes.iter().flat_map(|draws| draws.images()).chain(pairs.images()).chain(points.images());
     let images = images.chain(differences.iter().flat_map(|draws| draws.images())).collect();
 
-    let to_decode = if options.reconstruct { sample.len() as u64 } else { 0 };
+    let to_decode = if decodes { sample.len() as u64 } else { 0 };
     let codes = Codes::encode(model, dataset, images, &|done, total| progress(done, total + to_decode))?;
     let encoded = codes.len() as u64;
     let decoded = |done| progress(encoded + done, encoded + to_decode);
     let reconstruct = || elbo::reconstruction(model, dataset, &codes, &sample, seed, &decoded);
-    let reconstruction = options.reconstruct.then(reconstruct).transpose()?;
+    let reconstruction = decodes.then(reconstruct).transpose()?;
     let statistics = LatentStatistics::measure(&codes, &sample, seed, reconstruction);
     let means = |latent| sample.iter().map(|&index| f64::from(codes.mean(index)[latent])).collect::<Vec<_>>();
     let histograms = (0..model.latents()).map(|latent| Histogram::new(means(latent).into_iter())).collect();

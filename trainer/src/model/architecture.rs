@@ -59,22 +59,6 @@ impl Architecture {
         !self.decoder.is_empty()
     }
 
-    /// Refuses what needs an encoder where there is none.
-    ///
-    /// # Errors
-    /// There is a decoder alone.
-    pub fn need_encoder(&self) -> crate::Result<()> {
-        if self.has_encoder() { Ok(()) } else { Err(missing("encoder", "decoder")) }
-    }
-
-    /// Refuses what needs a decoder where there is none.
-    ///
-    /// # Errors
-    /// There is an encoder alone.
-    pub fn need_decoder(&self) -> crate::Result<()> {
-        if self.has_decoder() { Ok(()) } else { Err(missing("decoder", "encoder")) }
-    }
-
     /// Checks that there are layers, and that they fit each other, the image and the latents.
     ///
     /// # Errors
@@ -102,6 +86,6 @@ impl Architecture {
 }
 
 /// For a model of which a network is asked for that it does not have.
-pub(super) fn missing(asked: &str, present: &str) -> Error {
+pub(crate) fn missing(asked: &str, present: &str) -> Error {
     Error::Unsupported(format!("the model has no {asked}, which this needs; it has its {present} alone"))
 }

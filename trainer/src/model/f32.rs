@@ -10,7 +10,7 @@ use crate::{
     nn::{Init, Network},
 };
 
-/// Encoder and decoder in f32.
+/// Encoder and decoder, or one of them, in f32.
 #[derive(Debug, Clone)]
 pub struct F32Model {
     architecture: Architecture,
@@ -99,8 +99,16 @@ impl Autoencoder for F32Model {
         self.architecture.latents
     }
 
+    fn has_encoder(&self) -> bool {
+        self.architecture.has_encoder()
+    }
+
+    fn has_decoder(&self) -> bool {
+        self.architecture.has_decoder()
+    }
+
     fn encode(&self, images: &[u8]) -> Result<Posterior> {
-        self.architecture.need_encoder()?;
+        self.need_encoder()?;
         let size = self.architecture.image.size();
         whole(images.len(), size, "image bytes")?;
         let latents = self.architecture.latents;
@@ -119,7 +127,7 @@ impl Autoencoder for F32Model {
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
-        self.architecture.need_decoder()?;
+        self.need_decoder()?;
         whole(latents.len(), self.architecture.latents, "latent values")?;
         finite(latents, |i| format!("latent {}", i % self.architecture.latents))?;
         let mut images = Vec::with_capacity(latents.len() / self.architecture.latents * self.architecture.image.size());

@@ -15,24 +15,24 @@ pub struct Int8Model {
     packed: Arc<Packed>,
     image: ImageShape,
     latents: usize,
+    /// Whether there is an encoder, and a decoder.
+    networks: (bool, bool),
 }
 
 impl Int8Model {
     /// Checks the bytes of a model file; `path` is for messages.
     ///
     /// # Errors
-    /// The runtime refuses them, a network is missing, or whole images of all layers would take too much memory.
+    /// The runtime refuses them, or whole images of all layers would take too much memory.
     pub fn new(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let refused = |reason: String| Error::Runtime { path: path.into(), reason };
         let expected = "expected an int8 file, whole, as `unbraid quantize` writes it";
         let model = unbraid::Model::load(&bytes).map_err(|e| refused(format!("{e}; {expected}")))?;
-        if !(model.has_encoder() && model.has_decoder()) {
-            return Err(refused("holds only one of encoder and decoder; expected both".into()));
-        }
         let unbraid::ImageShape { height, width, channels } = model.image();
         let (image, latents) = (ImageShape { channels, height, width }, model.latents());
+        let networks = (model.has_encoder(), model.has_decoder());
         let packed = Arc::new(Packed::new(&model).map_err(|e| refused(e.to_string()))?);
-        Ok(Self { bytes, packed, image, latents })
+        Ok(Self { bytes, packed, image, latents, networks })
     }
 
     /// Reads and checks a model file.
@@ -91,7 +91,16 @@ impl Autoencoder for Int8Model {
         self.latents
     }
 
+    fn has_encoder(&self) -> bool {
+        self.networks.0
+    }
+
+    fn has_decoder(&self) -> bool {
+        self.networks.1
+    }
+
     fn encode(&self, images: &[u8]) -> Result<Posterior> {
+        self.need_encoder()?;
         whole(images.len(), self.image.size(), "image bytes")?;
         let codes = self.packed.encode_batch(images).map_err(refused_later)?;
         let values = |read: fn(&Code, usize) -> f32| {
@@ -104,6 +113,7 @@ impl Autoencoder for Int8Model {
     }
 
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>> {
+        self.need_decoder()?;
         whole(latents.len(), self.latents, "latent values")?;
         let code = |latents: &[f32]| -> Result<Code> {
             let mut code = self.packed.zeros();

@@ -15,7 +15,7 @@ pub use architecture::{Architecture, PixelOutput};
 pub use layer::{ImageShape, Layer, Shape};
 pub use window::{Axes, Padding, Window};
 
-pub(crate) use self::f32::finite;
+pub(crate) use self::{architecture::missing, f32::finite};
 pub use self::{
     f32::F32Model,
     int8::Int8Model,
@@ -32,7 +32,7 @@ pub struct Posterior {
     pub log_var: Vec<f32>,
 }
 
-/// Encodes images and decodes latents; what metrics, labels and pictures work on.
+/// Encodes images, decodes latents, or both; what metrics, labels and pictures work on.
 pub trait Autoencoder: Sync {
     /// Channels, height and width of the images.
     fn image(&self) -> ImageShape;
@@ -40,17 +40,43 @@ pub trait Autoencoder: Sync {
     /// The number of latents.
     fn latents(&self) -> usize;
 
+    /// Whether it encodes.
+    fn has_encoder(&self) -> bool {
+        true
+    }
+
+    /// Whether it decodes.
+    fn has_decoder(&self) -> bool {
+        true
+    }
+
+    /// Refuses what needs an encoder where there is none.
+    ///
+    /// # Errors
+    /// There is a decoder alone.
+    fn need_encoder(&self) -> Result<()> {
+        if self.has_encoder() { Ok(()) } else { Err(missing("encoder", "decoder")) }
+    }
+
+    /// Refuses what needs a decoder where there is none.
+    ///
+    /// # Errors
+    /// There is an encoder alone.
+    fn need_decoder(&self) -> Result<()> {
+        if self.has_decoder() { Ok(()) } else { Err(missing("decoder", "encoder")) }
+    }
+
     /// The posterior of each image; `images` are bytes `(N, H, W, C)`.
     ///
     /// # Errors
-    /// `images` is not a whole number of images, or the arithmetic failed.
+    /// There is no encoder, `images` is not a whole number of images, or the arithmetic failed.
     fn encode(&self, images: &[u8]) -> Result<Posterior>;
 
     /// The image of each latent vector; `latents` is `(N, latents)`, the result bytes `(N, H, W, C)`: the decoder's
     /// probabilities times 255, rounded.
     ///
     /// # Errors
-    /// `latents` is not a whole number of vectors, or the arithmetic failed.
+    /// There is no decoder, `latents` is not a whole number of vectors, or the arithmetic failed.
     fn decode(&self, latents: &[f32]) -> Result<Vec<u8>>;
 }
 

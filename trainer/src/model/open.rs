@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::{Autoencoder, F32Model, Factor, Int8Model};
 use crate::{
     Error, Result,
-    export::{self, ModelConfig},
+    export::{self, ModelConfig, UNKNOWN_DATASET},
 };
 
 /// A model with what its files say about it.
@@ -69,9 +69,10 @@ impl Model {
     /// # Errors
     /// None that an opened model can give.
     pub fn dataset(&self) -> Result<Option<String>> {
-        match self {
-            Self::F32 { config, .. } => Ok(Some(config.dataset.clone())),
-            Self::Int8(model) => Ok(model.metadata()?.get("dataset").cloned()),
-        }
+        let named = match self {
+            Self::F32 { config, .. } => Some(config.dataset.clone()),
+            Self::Int8(model) => model.metadata()?.get("dataset").cloned(),
+        };
+        Ok(named.filter(|name| name != UNKNOWN_DATASET))
     }
 }

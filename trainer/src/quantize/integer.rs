@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::{Activation, ImageShape, PixelOutput, Window};
 
-/// Fraction bits of latents: ±8 in steps of 1/4096.
+/// Most fraction bits of latents: ±8 in steps of 1/4096.
 pub const MEAN_BITS: u8 = 12;
 /// Fraction bits of log-variances: ±128 in steps of 1/256.
 pub const LOG_VAR_BITS: u8 = 8;
@@ -32,10 +32,10 @@ pub enum Units {
     Activations(Range),
     /// The same, that a layer computes in two steps: int8 over one range, then a function by table over another.
     Table(Table),
-    /// Means, then as many log-variances, int16.
-    Code,
-    /// int16 latents, on the way in.
-    Latents,
+    /// Means with so many fraction bits, then as many log-variances, int16.
+    Code(u8),
+    /// int16 latents with so many fraction bits, on the way in.
+    Latents(u8),
     /// Pixels through a table.
     Pixels(PixelOutput),
 }
@@ -54,7 +54,7 @@ impl Units {
         match self {
             Self::Activations(range) => range.round(value),
             Self::Table(table) => table.round(value),
-            Self::Code | Self::Latents | Self::Pixels(_) => value,
+            Self::Code(_) | Self::Latents(_) | Self::Pixels(_) => value,
         }
     }
 
@@ -63,8 +63,8 @@ impl Units {
         let fraction = |bits: u8| 1.0 / f32::from(1_u16 << bits);
         match self {
             Self::Activations(range) | Self::Table(Table { before: range, .. }) => range.scale(),
-            Self::Code if channel >= channels / 2 => fraction(LOG_VAR_BITS),
-            Self::Code | Self::Latents => fraction(MEAN_BITS),
+            Self::Code(_) if channel >= channels / 2 => fraction(LOG_VAR_BITS),
+            Self::Code(bits) | Self::Latents(bits) => fraction(*bits),
             Self::Pixels(PixelOutput::Sigmoid) => 1.0 / LOGIT_STEPS as f32,
             Self::Pixels(PixelOutput::Linear) => 1.0 / PIXEL_STEPS as f32,
         }
@@ -84,11 +84,17 @@ impl Units {
                 OutputSpec::Int8 { zero_point, minimum, maximum }
             }
             // Latents are what a decoder starts from, no layer makes them; a code is the same int16.
-            Self::Code | Self::Latents => OutputSpec::Code,
+            Self::Code(_) | Self::Latents(_) => OutputSpec::Code,
             Self::Table(table) => table.spec(),
             Self::Pixels(output) => OutputSpec::Pixels { table: pixel_table(*output) },
         }
     }
+}
+
+/// The fraction bits with which int16 holds numbers up to `greatest` and a quarter more: images that nobody has seen may reach further.
+pub fn mean_bits(greatest: f32) -> u8 {
+    let holds = |bits: &u8| 1.25 * greatest < f32::from(1_u16 << (15 - bits));
+    (0..=MEAN_BITS).rev().find(holds).unwrap_or(0)
 }
 
 /// The average of each input of a layer `(H, W, C)` over data.
@@ -203,6 +209,11 @@ fn pixel_table(output: PixelOutput) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latents_have_the_finest_steps_that_hold_them() {
+        assert_eq!([0.0, 4.0, 6.3, 6.5, 30.0, 1e9].map(mean_bits), [12, 12, 12, 11, 9, 0]);
+    }
 
     #[test]
     fn pixel_tables_are_the_functions_that_they_stand_for() {

@@ -16,7 +16,7 @@ use unbraid::writer::{FactorSpec, FileSpec, LayerSpec};
 
 use self::{
     calibrate::{Calibration, Histogram, Range},
-    integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, quantize_layer},
+    integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, mean_bits, quantize_layer},
     lower::FloatLayer,
     table::Table,
 };
@@ -70,26 +70,40 @@ pub fn metadata(config: &ModelConfig) -> BTreeMap<String, String> {
 
 /// The bytes of `model.int8.safetensors` for `model`, with `factors` as its factor table and `metadata` for people.
 ///
+/// Ranges are learned from images of `dataset` and their latents; those of a decoder alone, which needs no data, from latents
+/// drawn from the prior.
+///
 /// # Errors
 /// There are too few images, a layer is none that the device has, or a number does not fit the format.
 pub fn quantize(
     model: &F32Model,
-    dataset: &dyn Dataset,
+    dataset: Option<&dyn Dataset>,
     factors: &[Factor],
     metadata: BTreeMap<String, String>,
     options: &Options,
 ) -> Result<Vec<u8>> {
     let architecture = model.architecture();
-    architecture.need_encoder()?;
-    architecture.need_decoder()?;
-    if dataset.image() != architecture.image {
-        let expected = format!("data with images of {}", architecture.image);
-        return Err(Error::setting("dataset", dataset.name(), &expected));
+    if options.images == 0 {
+        return Err(Error::setting("images", options.images, "1 or more"));
     }
-    let images = model.images(&dataset.batch(&calibration_images(dataset, options)?))?;
-    let encoder = Calibrated::of(model.encoder(), Shape::Image(architecture.image), &images, options.encoder)?;
-    let latents = calibration_latents(model, &encoder.last, options.seed)?;
-    let decoder = Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options.decoder)?;
+    let encoder = if architecture.has_encoder() {
+        let images = calibration_images(model, dataset, options)?;
+        let shape = Shape::Image(architecture.image);
+        Some(Calibrated::of(model.encoder(), shape, &images, options.encoder)?)
+    } else {
+        None
+    };
+    let codes: Vec<Vec<f32>> = match &encoder {
+        Some(encoder) => encoder.last.narrow(1, 0, architecture.latents)?.to_vec2()?,
+        None => draw_prior(model, options.images, options.seed),
+    };
+    let mean_bits = mean_bits(codes.iter().flatten().fold(0.0, |greatest: f32, mean| greatest.max(mean.abs())));
+    let decoder = if architecture.has_decoder() {
+        let latents = with_turned(model, codes, mean_bits, options.seed)?;
+        Some(Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options.decoder)?)
+    } else {
+        None
+    };
 
     // Pixel bytes are exact: p/255 in steps of 1/255.
     let pixels = Units::Activations(Range { low: 0.0, high: 1.0 });
@@ -97,10 +111,11 @@ pub fn quantize(
     let spec = FileSpec {
         image: unbraid::ImageShape { height, width, channels },
         latents: architecture.latents,
-        mean_bits: MEAN_BITS,
+        mean_bits,
         log_var_bits: LOG_VAR_BITS,
-        encoder: encoder.layers(pixels, Units::Code, options),
-        decoder: decoder.layers(Units::Latents, Units::Pixels(architecture.output), options),
+        encoder: encoder.map_or(vec![], |net| net.layers(pixels, Units::Code(mean_bits), options)),
+        decoder: decoder
+            .map_or(vec![], |net| net.layers(Units::Latents(mean_bits), Units::Pixels(architecture.output), options)),
         factors: factors.iter().cloned().map(FactorSpec::from).collect(),
         metadata,
     };
@@ -115,9 +130,12 @@ impl From<Factor> for FactorSpec {
     }
 }
 
-fn calibration_images(dataset: &dyn Dataset, options: &Options) -> Result<Vec<usize>> {
-    if options.images == 0 {
-        return Err(Error::setting("images", options.images, "1 or more"));
+/// Images, none of them held out, as the encoder takes them.
+fn calibration_images(model: &F32Model, dataset: Option<&dyn Dataset>, options: &Options) -> Result<Tensor> {
+    let image = model.image();
+    let dataset = dataset.ok_or_else(|| Error::setting("dataset", "none", "images, to quantize an encoder with"))?;
+    if dataset.image() != image {
+        return Err(Error::setting("dataset", dataset.name(), &format!("data with images of {image}")));
     }
     let mut rng = rng::stream(options.seed, Purpose::Calibration, 0);
     let indices = (0..dataset.len()).filter(|&index| !data::is_held_out(index)).sample(&mut rng, options.images);
@@ -125,20 +143,26 @@ fn calibration_images(dataset: &dyn Dataset, options: &Options) -> Result<Vec<us
         let expected = format!("at most {}, all that {} has for it", indices.len(), dataset.name());
         return Err(Error::setting("images", options.images, &expected));
     }
-    Ok(indices)
+    model.images(&dataset.batch(&indices))
 }
 
-/// Latents as a device decodes them: those of real images, and the same with one latent turned to anywhere in ±3.
-fn calibration_latents(model: &F32Model, codes: &Tensor, seed: u64) -> Result<Tensor> {
-    let latents = model.latents();
-    let means = codes.narrow(1, 0, latents)?.to_vec2::<f32>()?;
+/// Latents of images that nobody has seen, from N(0, I).
+fn draw_prior(model: &F32Model, count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut rng = rng::stream(seed, Purpose::Calibration, 2);
+    (0..count).map(|_| rng::normals(&mut rng, model.latents())).collect()
+}
+
+/// Latents as a device decodes them: the given ones, and the same with one latent turned to anywhere in ±3, or as much more as the
+/// latents need bits in front of the point.
+fn with_turned(model: &F32Model, codes: Vec<Vec<f32>>, mean_bits: u8, seed: u64) -> Result<Tensor> {
+    let far = 3.0 * f32::from(1_u16 << (MEAN_BITS - mean_bits));
     let mut rng = rng::stream(seed, Purpose::Calibration, 1);
-    let turned = means.clone().into_iter().map(|mut code| {
-        let latent = rng.random_range(0..latents);
-        code[latent] = rng.random_range(-3.0..=3.0);
+    let turned = codes.clone().into_iter().map(|mut code| {
+        let latent = rng.random_range(0..code.len());
+        code[latent] = rng.random_range(-far..=far);
         code
     });
-    let all: Vec<f32> = means.iter().cloned().chain(turned).flatten().collect();
+    let all: Vec<f32> = codes.iter().cloned().chain(turned).flatten().collect();
     model.latent_vectors(&all)
 }
 

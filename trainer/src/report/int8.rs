@@ -37,16 +37,19 @@ pub(super) fn section(report: &Report) -> String {
 }
 
 fn compared(quantized: &Quantized) -> String {
-    let Cost { images, psnr, worst_pixel, decoder_psnr, median_mean_error, worst_mean_error } = &quantized.cost;
+    let Cost { images, psnr, worst_pixel, decoder_psnr, median_mean_error, worst_mean_error } = quantized.cost;
     let bytes = thousands(&quantized.model.bytes().len().to_string());
     let origin = paragraph(&format!("The int8 model: {bytes} bytes, {}.", quantized.origin));
-    let row = |what: &str, value: String| vec![Cell::text(what), Cell::number(value)];
-    let rows = [
-        row("round trip, PSNR", format!("{psnr:.2} dB")),
-        row("worst pixel off by, of 255", worst_pixel.to_string()),
-        row("decoder alone, PSNR", format!("{decoder_psnr:.2} dB")),
-        row("means off by, standard deviations: median", format!("{median_mean_error:.4}")),
-        row("the same: 99 %", format!("{worst_mean_error:.4}")),
+    let decibels = |psnr: Option<f64>| psnr.map(|psnr| format!("{psnr:.2} dB"));
+    let deviations = |error: Option<f64>| error.map(|error| format!("{error:.4}"));
+    let measured = [
+        ("round trip, PSNR", decibels(psnr)),
+        ("worst pixel off by, of 255", worst_pixel.map(|worst| worst.to_string())),
+        ("decoder alone, PSNR", decibels(decoder_psnr)),
+        ("means off by, standard deviations: median", deviations(median_mean_error)),
+        ("the same: 99 %", deviations(worst_mean_error)),
     ];
+    let row = |(what, value): (&str, Option<String>)| Some(vec![Cell::text(what), Cell::number(value?)]);
+    let rows: Vec<_> = measured.into_iter().filter_map(row).collect();
     origin + &table(&[&format!("int8 against f32 on {images} held-out images"), ""], &rows)
 }

@@ -16,6 +16,8 @@ const IMAGES: usize = 16;
 /// Values of each latent in a traversal; odd, so that there is a middle.
 const STEPS: usize = 11;
 
+const NO_DECODER: &str = "The model is an encoder alone: there is nothing to draw pictures with.";
+
 /// The models with the names of their arithmetic.
 fn models<'a>(report: &'a Report) -> Vec<(&'static str, &'a dyn Autoencoder)> {
     let int8 = report.quantized().map(|quantized| ("int8", &quantized.model as &dyn Autoencoder));
@@ -25,6 +27,9 @@ fn models<'a>(report: &'a Report) -> Vec<(&'static str, &'a dyn Autoencoder)> {
 /// Held-out images, each over what the models make of it.
 pub(super) fn reconstructions(report: &Report) -> Result<String> {
     let (dataset, models) = (report.dataset, models(report));
+    if !report.model.has_decoder() {
+        return Ok(paragraph(NO_DECODER));
+    }
     let chosen = samples::choose(dataset, IMAGES, 0);
     let columns = chosen.len().min(COLUMNS);
     if columns == 0 {
@@ -50,6 +55,9 @@ pub(super) fn reconstructions(report: &Report) -> Result<String> {
 /// Each active latent turned from the low to the high end of its range, around the code of a held-out image.
 pub(super) fn traversals(report: &Report) -> Result<String> {
     let factors = report.factors();
+    if !report.model.has_decoder() {
+        return Ok(paragraph(NO_DECODER));
+    }
     let Some(&base) = samples::choose(report.dataset, 1, 0).first().filter(|_| !factors.is_empty()) else {
         return Ok(paragraph("No latent is active: there is nothing to turn."));
     };

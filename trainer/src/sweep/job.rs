@@ -181,9 +181,9 @@ impl Measured<'_> {
             return Int8Model::open(&path);
         }
         let (options, metadata) = (quantize::Options::default(), quantize::metadata(config));
-        let bytes = quantize::quantize(model, self.dataset, &config.factors, metadata, &options)?;
+        let bytes = quantize::quantize(model, Some(self.dataset), &config.factors, metadata, &options)?;
         let int8 = Int8Model::new(bytes, &path)?;
-        let cost = report::compare(model, &int8, self.dataset, report::COMPARED, options.seed)?;
+        let cost = report::compare(model, &int8, Some(self.dataset), report::COMPARED, options.seed)?;
         write_json(&self.path(QUANTIZATION), &cost)?;
         write_atomic(&path, int8.bytes())?;
         Ok(int8)

@@ -7,6 +7,7 @@ mod exports;
 mod full_disk;
 mod int8_files;
 mod measuring;
+mod one_network;
 mod ranks;
 mod reports;
 mod settings;

@@ -1,6 +1,7 @@
 //! What the tests of the command line share: the binary itself, small runs, folders as bytes.
 #![allow(dead_code, reason = "each test crate takes what it needs")]
 
+pub mod blobs;
 pub mod factor_vae;
 
 use std::{
