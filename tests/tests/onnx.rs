@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use unbraid_trainer::export::check::{LIMIT, check, max_difference, run};
 use unbraid_trainer::export::{decoder_onnx, encoder_onnx};
 use unbraid_trainer::model::{
-    Activation, Architecture, Autoencoder, F32Model, ImageShape, Layer, PixelOutput, presets::PRESETS,
+    Activation, Architecture, Autoencoder, F32Model, ImageShape, Layer, PixelOutput, Window, presets::PRESETS,
 };
 
 type Weights = BTreeMap<String, Tensor>;
@@ -34,9 +34,11 @@ fn weights(net: &Architecture, seed: u64) -> Weights {
         for (i, layer) in layers.iter().enumerate() {
             let Some((shape, bias)) = layer.parameters() else { continue };
             let inputs = match *layer {
-                Layer::Conv2d { in_channels, kernel, .. } => in_channels * kernel * kernel,
+                Layer::Conv2d { in_channels, kernel: [height, width], .. } => in_channels * height * width,
                 // Each output sees (kernel / stride)² taps.
-                Layer::ConvTranspose2d { in_channels, kernel, stride, .. } => in_channels * (kernel / stride).pow(2),
+                Layer::ConvTranspose2d { in_channels, kernel, stride, .. } => {
+                    in_channels * (kernel[0] / stride[0]) * (kernel[1] / stride[1])
+                }
                 _ => shape[1],
             };
             weights.insert(format!("{part}.{i}.weight"), random(&shape, (6.0 / inputs as f32).sqrt(), &mut next));
@@ -46,38 +48,32 @@ fn weights(net: &Architecture, seed: u64) -> Weights {
     weights
 }
 
-/// The layers `part` by candle's own operations, `(N, C, H, W)`.
+/// The layers `part` by candle's own operations, `(N, C, H, W)`: the same along both axes and on all sides.
 fn forward(part: &str, layers: &[Layer], weights: &Weights, input: &Tensor) -> candle_core::Result<Tensor> {
     let mut x = input.clone();
     for (i, layer) in layers.iter().enumerate() {
         let tensor = |name: &str| &weights[&format!("{part}.{i}.{name}")];
         let channels = || tensor("bias").reshape((1, (), 1, 1));
         let n = x.dim(0)?;
-        let (y, activation) = match *layer {
-            Layer::Conv2d { stride, padding, activation, .. } => {
-                (x.conv2d(tensor("weight"), padding, stride, 1, 1)?.broadcast_add(&channels()?)?, activation)
+        let y = match *layer {
+            Layer::Conv2d { stride, padding, .. } => {
+                x.conv2d(tensor("weight"), padding.top, stride[0], 1, 1)?.broadcast_add(&channels()?)?
             }
-            Layer::ConvTranspose2d { stride, padding, activation, .. } => {
-                let y = x.conv_transpose2d(tensor("weight"), padding, 0, stride, 1)?;
-                (y.broadcast_add(&channels()?)?, activation)
+            Layer::ConvTranspose2d { stride, padding, .. } => {
+                x.conv_transpose2d(tensor("weight"), padding.top, 0, stride[0], 1)?.broadcast_add(&channels()?)?
             }
-            Layer::Linear { activation, .. } => {
-                (x.matmul(&tensor("weight").t()?)?.broadcast_add(tensor("bias"))?, activation)
-            }
-            Layer::MaxPool { kernel, stride } => (x.max_pool2d_with_stride(kernel, stride)?, Activation::Identity),
-            Layer::UpsampleNearest { factor } => {
-                (x.upsample_nearest2d(x.dim(2)? * factor, x.dim(3)? * factor)?, Activation::Identity)
-            }
-            Layer::Flatten => (x.flatten_from(1)?, Activation::Identity),
-            Layer::Unflatten { channels, height, width } => {
-                (x.reshape((n, channels, height, width))?, Activation::Identity)
-            }
+            Layer::Linear { .. } => x.matmul(&tensor("weight").t()?)?.broadcast_add(tensor("bias"))?,
+            Layer::MaxPool { kernel, stride, .. } => x.max_pool2d_with_stride(kernel[0], stride[0])?,
+            Layer::UpsampleNearest { factor } => x.upsample_nearest2d(x.dim(2)? * factor[0], x.dim(3)? * factor[1])?,
+            Layer::Flatten => x.flatten_from(1)?,
+            Layer::Unflatten { channels, height, width } => x.reshape((n, channels, height, width))?,
         };
-        x = match activation {
+        x = match layer.activation() {
             Activation::Identity => y,
             Activation::Relu => y.relu()?,
             Activation::Tanh => y.tanh()?,
             Activation::LeakyRelu(slope) => (y.relu()? - (y.neg()?.relu()? * f64::from(slope))?)?,
+            other => candle_core::bail!("{other:?} is in none of these networks"),
         };
     }
     Ok(x)
@@ -118,30 +114,16 @@ fn uneven() -> Architecture {
         image: ImageShape { channels: 2, height: 12, width: 8 },
         latents: 3,
         encoder: vec![
-            Layer::Conv2d { in_channels: 2, out_channels: 4, kernel: 3, stride: 1, padding: 0, activation: leaky },
-            Layer::Conv2d { in_channels: 4, out_channels: 3, kernel: 2, stride: 2, padding: 0, activation: leaky },
+            Layer::conv2d(2, 4, Window::square(3, 1, 0), leaky),
+            Layer::conv2d(4, 3, Window::square(2, 2, 0), leaky),
             Layer::Flatten,
             Layer::Linear { in_features: 45, out_features: 6, activation: leaky },
         ],
         decoder: vec![
             Layer::Linear { in_features: 3, out_features: 45, activation: leaky },
             Layer::Unflatten { channels: 3, height: 5, width: 3 },
-            Layer::ConvTranspose2d {
-                in_channels: 3,
-                out_channels: 4,
-                kernel: 2,
-                stride: 2,
-                padding: 0,
-                activation: leaky,
-            },
-            Layer::ConvTranspose2d {
-                in_channels: 4,
-                out_channels: 2,
-                kernel: 3,
-                stride: 1,
-                padding: 0,
-                activation: Activation::Identity,
-            },
+            Layer::conv_transpose2d(3, 4, Window::square(2, 2, 0), leaky),
+            Layer::conv_transpose2d(4, 2, Window::square(3, 1, 0), Activation::Identity),
         ],
         output: PixelOutput::Sigmoid,
     }
@@ -174,25 +156,18 @@ fn pooling_and_upsampling_agree() {
         image: ImageShape { channels: 2, height: 12, width: 18 },
         latents: 3,
         encoder: vec![
-            Layer::Conv2d { in_channels: 2, out_channels: 4, kernel: 3, stride: 1, padding: 1, activation: relu },
-            Layer::MaxPool { kernel: 3, stride: 2 },
-            Layer::MaxPool { kernel: 2, stride: 3 },
+            Layer::conv2d(2, 4, Window::square(3, 1, 1), relu),
+            Layer::max_pool(Window::square(3, 2, 0)),
+            Layer::max_pool(Window::square(2, 3, 0)),
             Layer::Flatten,
             linear(24, 6, Activation::Tanh),
         ],
         decoder: vec![
             linear(3, 24, Activation::Tanh),
             Layer::Unflatten { channels: 4, height: 2, width: 3 },
-            Layer::UpsampleNearest { factor: 3 },
-            Layer::UpsampleNearest { factor: 2 },
-            Layer::Conv2d {
-                in_channels: 4,
-                out_channels: 2,
-                kernel: 3,
-                stride: 1,
-                padding: 1,
-                activation: Activation::Identity,
-            },
+            Layer::UpsampleNearest { factor: [3; 2] },
+            Layer::UpsampleNearest { factor: [2; 2] },
+            Layer::conv2d(4, 2, Window::square(3, 1, 1), Activation::Identity),
         ],
         output: PixelOutput::Sigmoid,
     };
