@@ -54,6 +54,13 @@ proptest! {
 }
 
 #[test]
+fn wide_random_networks() {
+    for seed in 0..400 {
+        check(&written(&networks::random_wide(seed)), seed);
+    }
+}
+
+#[test]
 fn sprites_net() {
     check(&written(&networks::sprites(3)), 5);
 }

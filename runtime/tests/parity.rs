@@ -74,6 +74,14 @@ proptest! {
 }
 
 #[test]
+fn wide_random_networks() {
+    for seed in 0..300 {
+        check(&networks::random_wide(seed), seed);
+        check(&networks::normalized(networks::random_wide(seed)), seed);
+    }
+}
+
+#[test]
 fn odd_widths() {
     for seed in 0..200 {
         check(&networks::odd_widths(seed), seed);

@@ -138,12 +138,12 @@ impl Random {
         }
     }
 
-    fn small_shape(&mut self) -> Shape {
-        Shape { height: self.between(1, 6), width: self.between(1, 6), channels: self.between(1, 7) }
+    fn small_shape(&mut self, most_channels: usize) -> Shape {
+        Shape { height: self.between(1, 6), width: self.between(1, 6), channels: self.between(1, most_channels) }
     }
 
     /// A random hidden layer and its output shape.
-    fn hidden(&mut self, input: Shape) -> (LayerSpec, Shape) {
+    fn hidden(&mut self, input: Shape, most_channels: usize) -> (LayerSpec, Shape) {
         loop {
             let window = self.window();
             match self.between(0, 9) {
@@ -159,7 +159,7 @@ impl Random {
                 }
                 kind => {
                     let kind = kind % 3;
-                    let mut output = self.small_shape();
+                    let mut output = self.small_shape(most_channels);
                     if kind < 2 {
                         output.height = self.between(1, 14);
                         output.width = self.between(1, 14);
@@ -191,6 +191,15 @@ fn transpose_limits(input: Shape, window: &Window) -> [usize; 2] {
 
 /// A random model: encoder, decoder or both, of up to five layers each.
 pub fn random(seed: u64) -> FileSpec {
+    random_up_to(7, seed)
+}
+
+/// The same with more channels than any vector takes at a time: every window meets every remainder.
+pub fn random_wide(seed: u64) -> FileSpec {
+    random_up_to(70, seed)
+}
+
+fn random_up_to(most_channels: usize, seed: u64) -> FileSpec {
     let random = &mut Random(seed);
     let image = Shape { height: random.between(1, 12), width: random.between(1, 12), channels: random.between(1, 4) };
     let latents = random.between(1, 6);
@@ -199,7 +208,7 @@ pub fn random(seed: u64) -> FileSpec {
     if has_encoder {
         let mut shape = image;
         for _ in 0..random.between(0, 4) {
-            let (layer, output) = random.hidden(shape);
+            let (layer, output) = random.hidden(shape, most_channels);
             encoder.push(layer);
             shape = output;
         }
@@ -211,12 +220,12 @@ pub fn random(seed: u64) -> FileSpec {
         let mut shape = Shape { height: 1, width: 1, channels: latents };
         let hidden = random.between(0, 4);
         if hidden > 0 {
-            let output = random.small_shape();
+            let output = random.small_shape(most_channels);
             let activation = random.activation();
             decoder.extend(random.weighted(2, shape, output, true, activation));
             shape = output;
             for _ in 1..hidden {
-                let (layer, output) = random.hidden(shape);
+                let (layer, output) = random.hidden(shape, most_channels);
                 decoder.push(layer);
                 shape = output;
             }
