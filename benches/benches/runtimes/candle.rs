@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use unbraid::{Autoencoder, Code, ImageShape};
 use unbraid_trainer::export;
-use unbraid_trainer::model::{Activation, Architecture, Layer};
+use unbraid_trainer::model::{Activation, Architecture, Layer, Window};
 
 pub struct Network {
     architecture: Architecture,
@@ -26,31 +26,30 @@ impl Network {
             let tensor =
                 |name: &str| self.weights.get(&format!("{part}.{index}.{name}")).context("a weight is missing");
             let channels = || anyhow::Ok(tensor("bias")?.reshape((1, (), 1, 1))?);
-            let (y, activation) = match *layer {
-                Layer::Conv2d { stride, padding, activation, .. } => {
-                    (x.conv2d(tensor("weight")?, padding, stride, 1, 1)?.broadcast_add(&channels()?)?, activation)
+            // candle's windows are squares, the same on all sides.
+            let square = layer.window().is_none_or(|w| w == Window::square(w.kernel[0], w.stride[0], w.padding.top));
+            let y = match *layer {
+                _ if !square => bail!("{layer:?} is not measured"),
+                Layer::Conv2d { stride, padding, .. } => {
+                    x.conv2d(tensor("weight")?, padding.top, stride[0], 1, 1)?.broadcast_add(&channels()?)?
                 }
-                Layer::ConvTranspose2d { stride, padding, activation, .. } => {
-                    let y = x.conv_transpose2d(tensor("weight")?, padding, 0, stride, 1)?;
-                    (y.broadcast_add(&channels()?)?, activation)
+                Layer::ConvTranspose2d { stride, padding, .. } => {
+                    let y = x.conv_transpose2d(tensor("weight")?, padding.top, 0, stride[0], 1)?;
+                    y.broadcast_add(&channels()?)?
                 }
-                Layer::Linear { activation, .. } => {
-                    (x.matmul(&tensor("weight")?.t()?)?.broadcast_add(tensor("bias")?)?, activation)
-                }
-                Layer::MaxPool { kernel, stride } => (x.max_pool2d_with_stride(kernel, stride)?, Activation::Identity),
+                Layer::Linear { .. } => x.matmul(&tensor("weight")?.t()?)?.broadcast_add(tensor("bias")?)?,
+                Layer::MaxPool { kernel, stride, .. } => x.max_pool2d_with_stride(kernel[0], stride[0])?,
                 Layer::UpsampleNearest { factor } => {
-                    (x.upsample_nearest2d(x.dim(2)? * factor, x.dim(3)? * factor)?, Activation::Identity)
+                    x.upsample_nearest2d(x.dim(2)? * factor[0], x.dim(3)? * factor[1])?
                 }
-                Layer::Flatten => (x.flatten_from(1)?, Activation::Identity),
-                Layer::Unflatten { channels, height, width } => {
-                    (x.reshape((1, channels, height, width))?, Activation::Identity)
-                }
+                Layer::Flatten => x.flatten_from(1)?,
+                Layer::Unflatten { channels, height, width } => x.reshape((1, channels, height, width))?,
             };
-            x = match activation {
+            x = match layer.activation() {
                 Activation::Identity => y,
                 Activation::Relu => y.relu()?,
                 Activation::Tanh => y.tanh()?,
-                Activation::LeakyRelu(_) => bail!("leaky activations are not measured"),
+                other => bail!("{other:?} is not measured"),
             };
         }
         Ok(x)
