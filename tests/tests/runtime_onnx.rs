@@ -64,5 +64,5 @@ fn the_shipped_model_agrees() {
     let Model::F32 { model, .. } = model::open(folder).unwrap() else { panic!("a directory is an f32 model") };
     let sprites = data::open("sprites").unwrap();
     let indices: Vec<usize> = (0..5).map(|i| i * (sprites.len() / 5)).collect();
-    compare(&mut onnx, &model, &sprites.batch(&indices));
+    compare(&mut onnx, &model, &sprites.batch(&indices).unwrap());
 }

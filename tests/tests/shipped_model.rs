@@ -68,7 +68,7 @@ fn turning_a_factor_turns_that_factor() {
             .collect();
         let mut moved_most = 0;
         for &index in &images {
-            let code = model.encode(&sprites.batch(&[index]), &mut arena).unwrap();
+            let code = model.encode(&sprites.batch(&[index]).unwrap(), &mut arena).unwrap();
             // To the far end of its range.
             let target = if code.mean(factor) > factor.center { factor.low } else { factor.high };
             let turned = code.with(factor, target).unwrap();

@@ -145,7 +145,7 @@ fn uneven_layers_go_all_the_way() {
     for output in [PixelOutput::Sigmoid, PixelOutput::Linear] {
         let model = fresh(Architecture { output, ..uneven() });
         let read = written(&model, &folder.path().join(format!("{output:?}")));
-        let images = blobs.batch(&[1, 2, 3]);
+        let images = blobs.batch(&[1, 2, 3]).unwrap();
         assert_eq!(model.encode(&images).unwrap(), read.encode(&images).unwrap());
         let (_, report) = int8(&read, Some(&blobs));
         check(&format!("{output:?}"), &read, &report, 0.15);
@@ -192,7 +192,7 @@ fn an_encoder_alone_encodes() {
     let blobs = Blobs(model.image());
     let (int8, report) = int8(&model, Some(&blobs));
     assert!(report.median_mean_error < Some(0.1) && report.picture_psnr().is_none(), "{report}");
-    let codes = int8.encode(&blobs.batch(&[5, 6])).unwrap();
+    let codes = int8.encode(&blobs.batch(&[5, 6]).unwrap()).unwrap();
     for error in [model.decode(&codes.mean).unwrap_err(), int8.decode(&codes.mean).unwrap_err()] {
         assert_eq!(error.to_string(), "the model has no decoder, which this needs; it has its encoder alone");
     }
@@ -209,7 +209,7 @@ fn a_decoder_alone_decodes() {
     assert!(dir.join("decoder.onnx").exists() && !dir.join("encoder.onnx").exists());
     let (int8, report) = int8(&model, None);
     assert!(report.picture_psnr() > Some(38.0) && report.median_mean_error.is_none(), "{report}");
-    let image = Blobs(model.image()).batch(&[5]);
+    let image = Blobs(model.image()).batch(&[5]).unwrap();
     for error in [model.encode(&image).unwrap_err(), int8.encode(&image).unwrap_err()] {
         assert_eq!(error.to_string(), "the model has no encoder, which this needs; it has its decoder alone");
     }

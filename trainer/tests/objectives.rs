@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, thread};
 use candle_core::{Device, Tensor};
 use support::{factor_vae::snapshot, start, start_on};
 use unbraid_trainer::{
+    Result,
     data::{self, Dataset, FactorInfo, sprites::Sprites},
     model::{Architecture, ImageShape},
     nn::Init,
@@ -268,21 +269,25 @@ impl Dataset for Positions {
         Sprites.image()
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         let values = self.factor_values(index);
-        Sprites.render(Sprites.index_of(&[values[0], 5, 0, values[1], values[2]]), pixels);
+        Sprites.render(data::index_of(&Sprites, &[values[0], 5, 0, values[1], values[2]])?, pixels)
+    }
+
+    fn is_grid(&self) -> bool {
+        true
     }
 
     fn factors(&self) -> &[FactorInfo] {
-        &[FactorInfo { name: "shape", size: 3 }, FactorInfo { name: "x", size: 32 }, FactorInfo { name: "y", size: 32 }]
+        const { &[FactorInfo::new("shape", 3), FactorInfo::new("x", 32), FactorInfo::new("y", 32)] }
     }
 
     fn factor_values(&self, index: usize) -> Vec<usize> {
         vec![index / 1024, index / 32 % 32, index % 32]
     }
 
-    fn index_of(&self, values: &[usize]) -> usize {
-        (values[0] * 32 + values[1]) * 32 + values[2]
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
+        Some((values[0] * 32 + values[1]) * 32 + values[2])
     }
 }
 
@@ -302,9 +307,9 @@ fn dc_ign_puts_each_factor_into_its_own_latent() {
                 let image = |value| {
                     let mut values = [shape, 12, 20];
                     values[factor] = value;
-                    Positions.index_of(&values)
+                    Positions.index_of(&values).unwrap()
                 };
-                let pixels = Positions.batch(&(0..32).map(image).collect::<Vec<_>>());
+                let pixels = Positions.batch(&(0..32).map(image).collect::<Vec<_>>()).unwrap();
                 let pixels: Vec<f32> = pixels.into_iter().map(|p| f32::from(p) / 255.0).collect();
                 let images = Tensor::from_vec(pixels, (32, 64, 64, 1), &Device::Cpu).unwrap();
                 let means =

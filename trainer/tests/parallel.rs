@@ -425,7 +425,8 @@ fn the_ranks_shares_are_the_minibatches_of_one() {
     };
     let alone = load(draw(0, 1));
     let (indices, _) = draw(0, 1).indices(&*dataset, 3).unwrap();
-    let first: Vec<f32> = dataset.batch(&indices[..8]).into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
+    let first: Vec<f32> =
+        dataset.batch(&indices[..8]).unwrap().into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
     assert!(alone[0] == first);
     for world_size in [2, 4] {
         let shares: Vec<_> = (0..world_size).map(|rank| load(draw(rank, world_size))).collect();

@@ -13,7 +13,7 @@ fn every_index_has_its_own_factors_in_the_order_of_3d_shapes() {
     let scenes = data::open("scenes").unwrap();
     assert_eq!(scenes.len(), 480_000);
     for index in 0..scenes.len() {
-        assert_eq!(scenes.index_of(&scenes.factor_values(index)), index);
+        assert_eq!(scenes.index_of(&scenes.factor_values(index)), Some(index));
     }
     let sizes: Vec<_> = scenes.factors().iter().map(|factor| factor.size).collect();
     assert_eq!(sizes, [10, 10, 10, 8, 4, 15]);
@@ -27,13 +27,13 @@ fn every_index_has_its_own_factors_in_the_order_of_3d_shapes() {
 #[test]
 fn every_value_of_a_factor_looks_different() {
     let scenes = Scenes::new();
-    let views: HashSet<_> = (0..480).map(|index| scenes.batch(&[index])).collect();
+    let views: HashSet<_> = (0..480).map(|index| scenes.batch(&[index]).unwrap()).collect();
     assert_eq!(views.len(), 480, "scale, shape and orientation");
     for factor in 0..3 {
         let hue = |value| {
             let mut values = MIDDLE;
             values[factor] = value;
-            scenes.batch(&[scenes.index_of(&values)])
+            scenes.batch(&[scenes.index_of(&values).unwrap()]).unwrap()
         };
         let base = hue(0);
         for value in 1..10 {
@@ -51,7 +51,7 @@ fn bytes_are_the_same_on_every_machine() {
     let scenes = Scenes::new();
     // All views, each in some hue.
     let indices: Vec<_> = (0..480).map(|view| view + 480 * (view * 617 % 1000)).collect();
-    let hash = Sha256::digest(scenes.batch(&indices));
+    let hash = Sha256::digest(scenes.batch(&indices).unwrap());
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash, "b7fb212752931858a9739123b79d989f9ad8c3bc466e44acbd1bad19f37600cf");
 }

@@ -14,7 +14,7 @@ fn agrees_with_published_frames() {
     let mut wrong = 0;
     for (frame, label) in frames.iter().zip(&labels) {
         let values: Vec<usize> = label.iter().map(|&v| v as usize).collect();
-        let image = sprites.batch(&[sprites.index_of(&values)]);
+        let image = sprites.batch(&[sprites.index_of(&values).unwrap()]).unwrap();
         // Eight pixels a byte, the first in the highest bit.
         let frame = frame.iter().flat_map(|byte| (0..8).map(move |bit| 255 * (byte >> (7 - bit) & 1)));
         let differing = image.into_iter().zip(frame).filter(|(a, b)| a != b).count();
@@ -30,7 +30,7 @@ fn every_index_has_its_own_factors() {
     let sprites = data::open("sprites").unwrap();
     assert_eq!(sprites.len(), 737_280);
     for index in 0..sprites.len() {
-        assert_eq!(sprites.index_of(&sprites.factor_values(index)), index);
+        assert_eq!(sprites.index_of(&sprites.factor_values(index)), Some(index));
     }
     // The published order: y is the fastest, then x, rotation, scale, shape.
     assert_eq!(sprites.factor_values(1), [0, 0, 0, 0, 1]);

@@ -99,7 +99,7 @@ fn main() -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
 
     let sprites = data::open("sprites")?;
-    let picture = sprites.batch(&[sprites.len() / 3]);
+    let picture = sprites.batch(&[sprites.len() / 3])?;
     let mut runtimes = runtimes(&folder)?;
     for runtime in &runtimes {
         let (found, expected) = (runtime.network.image().len(), picture.len());

@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
 
     say!("4. turn factors, fresh model and shipped model, both int8");
     let shipped = Int8Model::new(SHIPPED.to_vec(), Path::new("the shipped model"))?;
-    let heart = dataset.batch(&[dataset.index_of(&HEART)]);
+    let heart = dataset.batch(&[data::index_of(&*dataset, &HEART)?])?;
     draw(&int8, &scores[1].factors, &*dataset, &heart, out, "fresh")?;
     draw(&shipped, &shipped.factors()?, &*dataset, &heart, out, "shipped")?;
     let latency = Latency::measure(SHIPPED, &heart)?;
@@ -115,7 +115,7 @@ fn draw(
     out: &Path,
     name: &str,
 ) -> Result<()> {
-    let images = dataset.batch(&samples::choose(dataset, 16, 0));
+    let images = dataset.batch(&samples::choose(dataset, 16, 0))?;
     let sheet = viz::png(&samples::reconstructions(model, &images, 8, 2)?)?;
     write_atomic(&out.join(format!("{name}-reconstructions.png")), &sheet)?;
     if factors.is_empty() {

@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
             let expected = format!("an index of {}, 0 to {}", dataset.name(), dataset.len() - 1);
             return Err(Error::setting("image", index, &expected).into());
         }
-        model.encode(&dataset.batch(&[index]))?.mean
+        model.encode(&dataset.batch(&[index])?)?.mean
     };
     let traversal = Traversal::decode(model, &factors, &base, args.steps)?;
     let bytes = if animate { traversal.gif(args.upscale, DELAY)? } else { traversal.png(args.upscale)? };

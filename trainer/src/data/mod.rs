@@ -3,15 +3,24 @@
 pub mod scenes;
 pub mod sprites;
 
+use std::borrow::Cow;
+
 use crate::{Error, Result, model::ImageShape};
 
 /// A generative factor of a labeled data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactorInfo {
     /// Its name, as in `rotation`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How many values it takes: `0..size`.
     pub size: usize,
+}
+
+impl FactorInfo {
+    /// A factor whose name is known when this is compiled.
+    pub const fn new(name: &'static str, size: usize) -> Self {
+        Self { name: Cow::Borrowed(name), size }
+    }
 }
 
 /// Images addressable by index.
@@ -31,7 +40,10 @@ pub trait Dataset: Send + Sync {
     fn image(&self) -> ImageShape;
 
     /// Writes image `index` as bytes `(H, W, C)` into `pixels`.
-    fn render(&self, index: usize, pixels: &mut [u8]);
+    ///
+    /// # Errors
+    /// The image lies in a file and cannot be read from it; the error names both.
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()>;
 
     /// The generative factors; empty where the data has no labels.
     fn factors(&self) -> &[FactorInfo];
@@ -39,17 +51,28 @@ pub trait Dataset: Send + Sync {
     /// The factor values of image `index`, one for each of [`Self::factors`].
     fn factor_values(&self, index: usize) -> Vec<usize>;
 
-    /// The index of the image with these factor values, the inverse of [`Self::factor_values`].
-    fn index_of(&self, values: &[usize]) -> usize;
+    /// Whether every combination of factor values has exactly one image. Without it, images cannot be asked for by their factors.
+    fn is_grid(&self) -> bool;
+
+    /// The index of the image with these factor values, the inverse of [`Self::factor_values`]; none where the data is no grid.
+    fn index_of(&self, values: &[usize]) -> Option<usize>;
+
+    /// What is wrong with each image that was left out since it cannot be read.
+    fn skipped(&self) -> &[String] {
+        &[]
+    }
 
     /// Images as bytes `(N, H, W, C)`.
-    fn batch(&self, indices: &[usize]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    fn batch(&self, indices: &[usize]) -> Result<Vec<u8>> {
         let size = self.image().size();
         let mut pixels = vec![0; indices.len() * size];
         for (&index, image) in indices.iter().zip(pixels.chunks_exact_mut(size)) {
-            self.render(index, image);
+            self.render(index, image)?;
         }
-        pixels
+        Ok(pixels)
     }
 }
 
@@ -77,8 +100,27 @@ fn grid_values(factors: &[FactorInfo], index: usize) -> Vec<usize> {
 }
 
 /// The inverse of [`grid_values`].
-fn grid_index(factors: &[FactorInfo], values: &[usize]) -> usize {
-    values.iter().zip(factors).fold(0, |index, (value, factor)| index * factor.size + value)
+fn grid_index(factors: &[FactorInfo], values: &[usize]) -> Option<usize> {
+    values
+        .iter()
+        .zip(factors)
+        .try_fold(0, |index, (&value, factor)| (value < factor.size).then_some(index * factor.size + value))
+}
+
+/// Refuses data that has no image for some combination of factor values, for `needed_by`, which draws by them.
+pub(crate) fn check_grid(dataset: &dyn Dataset, needed_by: &str) -> Result<()> {
+    let lack = match (dataset.factors().is_empty(), dataset.is_grid()) {
+        (true, _) => "has no labels",
+        (_, false) => "has not one image for each combination of factor values",
+        (_, true) => return Ok(()),
+    };
+    Err(Error::Unsupported(format!("{} {lack}, which {needed_by} needs", dataset.name())))
+}
+
+/// [`Dataset::index_of`] of data that is a grid.
+pub fn index_of(dataset: &dyn Dataset, values: &[usize]) -> Result<usize> {
+    let none = || Error::Unsupported(format!("{} has no image with the factor values {values:?}", dataset.name()));
+    dataset.index_of(values).ok_or_else(none)
 }
 
 /// Whether image `index` is kept out of training, for calibration checks and reports: one in 64, by a hash of the index.

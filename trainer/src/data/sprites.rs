@@ -6,16 +6,16 @@
 use std::f64::consts::TAU;
 
 use super::{Dataset, FactorInfo, grid_index, grid_values};
-use crate::model::ImageShape;
+use crate::{Result, model::ImageShape};
 
 const SIDE: usize = 64;
 
-const FACTORS: [FactorInfo; 5] = [
-    FactorInfo { name: "shape", size: 3 },
-    FactorInfo { name: "scale", size: 6 },
-    FactorInfo { name: "rotation", size: 40 },
-    FactorInfo { name: "x", size: 32 },
-    FactorInfo { name: "y", size: 32 },
+static FACTORS: [FactorInfo; 5] = [
+    FactorInfo::new("shape", 3),
+    FactorInfo::new("scale", 6),
+    FactorInfo::new("rotation", 40),
+    FactorInfo::new("x", 32),
+    FactorInfo::new("y", 32),
 ];
 
 /// No shape reaches farther than this from its center, in pixels at scale 1 (the square's corner: 9.6·√2).
@@ -72,7 +72,7 @@ impl Dataset for Sprites {
         ImageShape { channels: 1, height: SIDE, width: SIDE }
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         let values = self.factor_values(index);
         let scale = 0.5 + 0.1 * values[1] as f64;
         // 40 angles from 0 to 2π inclusive: the first and the last are the same picture, as published.
@@ -95,17 +95,22 @@ impl Dataset for Sprites {
                 }
             }
         }
+        Ok(())
     }
 
     fn factors(&self) -> &[FactorInfo] {
         &FACTORS
     }
 
+    fn is_grid(&self) -> bool {
+        true
+    }
+
     fn factor_values(&self, index: usize) -> Vec<usize> {
         grid_values(&FACTORS, index)
     }
 
-    fn index_of(&self, values: &[usize]) -> usize {
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
         grid_index(&FACTORS, values)
     }
 }

@@ -54,7 +54,7 @@ pub fn write(dir: &Path, dataset: &dyn Dataset) -> Result<Golden> {
     if int8.image() != dataset.image() {
         return Err(Error::setting("dataset", dataset.name(), &format!("data with images of {:?}", int8.image())));
     }
-    let inputs = dataset.batch(&samples::choose(dataset, COUNT, 0));
+    let inputs = dataset.batch(&samples::choose(dataset, COUNT, 0))?;
     let golden = compute(&int8, &inputs)?;
     // Without separators: a row of COUNT images.
     let sheet = viz::png(&viz::row(&inputs, int8.image())?)?;

@@ -85,10 +85,15 @@ impl Dataset for FactorImages<'_> {
         ImageShape { channels: 1, height: 1, width: self.0.factors().len() }
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         for (pixel, value) in pixels.iter_mut().zip(self.0.factor_values(index)) {
             *pixel = value as u8;
         }
+        Ok(())
+    }
+
+    fn is_grid(&self) -> bool {
+        self.0.is_grid()
     }
 
     fn factors(&self) -> &[FactorInfo] {
@@ -99,7 +104,7 @@ impl Dataset for FactorImages<'_> {
         self.0.factor_values(index)
     }
 
-    fn index_of(&self, values: &[usize]) -> usize {
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
         self.0.index_of(values)
     }
 }
@@ -141,7 +146,10 @@ mod tests {
         let grid = Grid::new();
         let images = FactorImages::new(&grid).unwrap();
         let model = Identity::ground_truth(&images);
-        assert_eq!(model.encode(&images.batch(&[1919, 8])).unwrap().mean, [4.0, 5.0, 7.0, 7.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(
+            model.encode(&images.batch(&[1919, 8]).unwrap()).unwrap().mean,
+            [4.0, 5.0, 7.0, 7.0, 0.0, 0.0, 1.0, 0.0]
+        );
         let evaluation = evaluate(&model, &images, &options(vec![Metric::Mig]), &|_, _| {}).unwrap();
         assert!(evaluation.score("mig", "study").unwrap().value > 0.98);
         assert_eq!((evaluation.statistics.reconstruction, &*evaluation.dataset), (None, "grid"));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::Dataset,
+    data::{self, Dataset},
     model::Autoencoder,
     rng::{Purpose, stream},
 };
@@ -43,12 +43,9 @@ impl Protocol {
     /// Everything random in the score, drawn before anything is encoded: one stream a point.
     ///
     /// # Errors
-    /// The data has no labels, or a number is 0.
+    /// The data is no full grid of labels, or a number is 0.
     pub(super) fn draw(&self, dataset: &dyn Dataset, seed: u64) -> Result<Draws> {
-        if dataset.factors().is_empty() {
-            let name = dataset.name();
-            return Err(Error::Unsupported(format!("{name} has no labels, which the beta-VAE score needs")));
-        }
+        data::check_grid(dataset, "the beta-VAE score")?;
         for (name, found) in
             [("pairs", self.pairs), ("train_points", self.train_points), ("eval_points", self.eval_points)]
         {
@@ -58,11 +55,11 @@ impl Protocol {
         }
         let points = |count: usize, base: u64| {
             let draw = |point| Difference::draw(dataset, self.pairs, seed, base + point);
-            (0..count as u64).into_par_iter().map(draw).collect()
+            (0..count as u64).into_par_iter().map(draw).collect::<Result<_>>()
         };
         Ok(Draws {
-            train: points(self.train_points, position::TRAIN_DIFFERENCES),
-            eval: points(self.eval_points, position::EVAL_DIFFERENCES),
+            train: points(self.train_points, position::TRAIN_DIFFERENCES)?,
+            eval: points(self.eval_points, position::EVAL_DIFFERENCES)?,
         })
     }
 }
@@ -75,7 +72,7 @@ struct Difference {
 }
 
 impl Difference {
-    fn draw(dataset: &dyn Dataset, pairs: usize, seed: u64, position: u64) -> Self {
+    fn draw(dataset: &dyn Dataset, pairs: usize, seed: u64, position: u64) -> Result<Self> {
         let mut rng = stream(seed, Purpose::Metric, position);
         let factors = dataset.factors();
         let factor = rng.random_range(0..factors.len());
@@ -83,9 +80,9 @@ impl Difference {
         let mut pair = || {
             let (one, mut other) = (values(), values());
             other[factor] = one[factor];
-            [dataset.index_of(&one), dataset.index_of(&other)]
+            Ok([data::index_of(dataset, &one)?, data::index_of(dataset, &other)?])
         };
-        Self { factor, pairs: (0..pairs).map(|_| pair()).collect() }
+        Ok(Self { factor, pairs: (0..pairs).map(|_| pair()).collect::<Result<_>>()? })
     }
 
     /// d, `(latents)`.

@@ -55,7 +55,7 @@ impl Codes {
         indices.dedup();
         let latents = model.latents();
         let (mut mean, mut log_var) = (Vec::new(), Vec::new());
-        let mut images = render(dataset, &indices[..indices.len().min(BATCH)]);
+        let mut images = render(dataset, &indices[..indices.len().min(BATCH)])?;
         for start in (0..indices.len()).step_by(BATCH) {
             let end = (start + BATCH).min(indices.len());
             let next = &indices[end..(end + BATCH).min(indices.len())];
@@ -64,7 +64,7 @@ impl Codes {
             let posterior = posterior?;
             mean.extend_from_slice(&posterior.mean);
             log_var.extend_from_slice(&posterior.log_var);
-            images = drawn;
+            images = drawn?;
             progress(end as u64, indices.len() as u64);
         }
         Ok(Self { latents, indices, mean, log_var })
@@ -127,11 +127,11 @@ impl Codes {
 }
 
 /// Images as bytes `(N, H, W, C)`, rendered on all cores.
-pub(super) fn render(dataset: &dyn Dataset, indices: &[usize]) -> Vec<u8> {
+pub(super) fn render(dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<u8>> {
     let size = dataset.image().size();
     let mut pixels = vec![0; indices.len() * size];
-    pixels.par_chunks_exact_mut(size).zip(indices).for_each(|(image, &index)| dataset.render(index, image));
-    pixels
+    pixels.par_chunks_exact_mut(size).zip(indices).try_for_each(|(image, &index)| dataset.render(index, image))?;
+    Ok(pixels)
 }
 
 /// `n` images drawn uniformly with replacement.
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(codes.len(), 600);
         assert!(model.largest_batch() <= BATCH);
         for index in [0, 5, 511, 512, 599] {
-            let alone = model.encode(&grid.batch(&[index])).unwrap();
+            let alone = model.encode(&grid.batch(&[index]).unwrap()).unwrap();
             assert_eq!(codes.mean(index), alone.mean);
             assert_eq!(codes.log_var(index), alone.log_var);
         }

@@ -26,18 +26,18 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// `n` pairs for each factor of `dataset`.
+    /// `n` pairs for each factor of `dataset`, a full grid; no pairs of data that is none.
     pub fn draw(dataset: &dyn Dataset, n: usize, seed: u64) -> Self {
         let factors = dataset.factors();
         let mut rng = stream(seed, Purpose::Metric, position::EFFECTS);
         let mut pairs = Self { base: Vec::with_capacity(n), changed: vec![Vec::with_capacity(n); factors.len()] };
-        for _ in 0..n {
+        for _ in 0..if dataset.is_grid() { n } else { 0 } {
             let index = rng.random_range(0..dataset.len());
             let values = dataset.factor_values(index);
             for (k, changed) in pairs.changed.iter_mut().enumerate() {
                 let mut values = values.clone();
                 values[k] = rng.random_range(0..factors[k].size);
-                changed.push(dataset.index_of(&values));
+                changed.extend(dataset.index_of(&values));
             }
             pairs.base.push(index);
         }

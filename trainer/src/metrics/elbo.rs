@@ -102,7 +102,7 @@ pub(super) fn reconstruction(
             latents.extend(posterior.zip(noise).map(|((mean, log_var), noise)| mean + (0.5 * log_var).exp() * noise));
         }
         let (output, images) = rayon::join(|| model.decode(&latents), || render(dataset, batch));
-        total += likelihood.loss(&images, &output?);
+        total += likelihood.loss(&images?, &output?);
         done += batch.len() as u64;
         decoded(done);
     }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::codes::{Codes, Progress, check, draw_indices, position};
 use crate::{
     Error, Result,
-    data::Dataset,
+    data::{self, Dataset},
     model::Autoencoder,
     rng::{Purpose, stream},
 };
@@ -99,10 +99,7 @@ impl Protocol {
 
     /// Everything random in the score, drawn before anything is encoded: one stream a vote.
     pub(super) fn draw(&self, dataset: &dyn Dataset, seed: u64) -> Result<Draws> {
-        if dataset.factors().is_empty() {
-            let name = dataset.name();
-            return Err(Error::Unsupported(format!("{name} has no labels, which the FactorVAE score needs")));
-        }
+        data::check_grid(dataset, "the FactorVAE score")?;
         for (name, found, least) in [
             ("images_per_vote", self.images_per_vote, 2),
             ("train_votes", self.train_votes, 1),
@@ -114,12 +111,12 @@ impl Protocol {
         }
         let votes = |count: usize, base: u64| {
             let draw = |vote| Ballot::draw(dataset, self.images_per_vote, seed, base + vote);
-            (0..count as u64).into_par_iter().map(draw).collect()
+            (0..count as u64).into_par_iter().map(draw).collect::<Result<_>>()
         };
         Ok(Draws {
             scale: draw_indices(dataset, self.scale_samples, seed, position::SCALE),
-            train: votes(self.train_votes, position::TRAIN_VOTES),
-            eval: votes(self.eval_votes, position::EVAL_VOTES),
+            train: votes(self.train_votes, position::TRAIN_VOTES)?,
+            eval: votes(self.eval_votes, position::EVAL_VOTES)?,
         })
     }
 }
@@ -131,7 +128,7 @@ pub(super) struct Ballot {
 }
 
 impl Ballot {
-    fn draw(dataset: &dyn Dataset, images: usize, seed: u64, position: u64) -> Self {
+    fn draw(dataset: &dyn Dataset, images: usize, seed: u64, position: u64) -> Result<Self> {
         let mut rng = stream(seed, Purpose::Metric, position);
         let factors = dataset.factors();
         let factor = rng.random_range(0..factors.len());
@@ -139,9 +136,9 @@ impl Ballot {
         let mut image = || {
             let mut values: Vec<usize> = factors.iter().map(|factor| rng.random_range(0..factor.size)).collect();
             values[factor] = fixed;
-            dataset.index_of(&values)
+            data::index_of(dataset, &values)
         };
-        Self { factor, images: (0..images).map(|_| image()).collect() }
+        Ok(Self { factor, images: (0..images).map(|_| image()).collect::<Result<_>>()? })
     }
 
     /// The active latent that varies least for its scale; the first of equals.

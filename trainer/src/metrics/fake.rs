@@ -21,7 +21,7 @@ pub struct Grid {
 
 impl Grid {
     pub fn new() -> Self {
-        let factor = |name, size| FactorInfo { name, size };
+        let factor = |name, size| FactorInfo::new(name, size);
         Self { factors: vec![factor("kind", 5), factor("size", 6), factor("x", 8), factor("y", 8)] }
     }
 }
@@ -39,10 +39,15 @@ impl Dataset for Grid {
         SHAPE
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         for (pixel, value) in pixels.iter_mut().zip(self.factor_values(index)) {
             *pixel = value as u8;
         }
+        Ok(())
+    }
+
+    fn is_grid(&self) -> bool {
+        true
     }
 
     fn factors(&self) -> &[FactorInfo] {
@@ -53,8 +58,8 @@ impl Dataset for Grid {
         vec![index / 384, index / 64 % 6, index / 8 % 8, index % 8]
     }
 
-    fn index_of(&self, values: &[usize]) -> usize {
-        ((values[0] * 6 + values[1]) * 8 + values[2]) * 8 + values[3]
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
+        Some(((values[0] * 6 + values[1]) * 8 + values[2]) * 8 + values[3])
     }
 }
 
@@ -74,8 +79,12 @@ impl Dataset for Unlabeled {
         SHAPE
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
-        self.0.render(index, pixels);
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
+        self.0.render(index, pixels)
+    }
+
+    fn is_grid(&self) -> bool {
+        false
     }
 
     fn factors(&self) -> &[FactorInfo] {
@@ -86,8 +95,8 @@ impl Dataset for Unlabeled {
         Vec::new()
     }
 
-    fn index_of(&self, _values: &[usize]) -> usize {
-        0
+    fn index_of(&self, _values: &[usize]) -> Option<usize> {
+        None
     }
 }
 
@@ -146,7 +155,7 @@ pub fn labeled(model: &Coder, n: usize, seed: u64) -> Labeled {
     Labeled {
         latents: model.latents,
         sizes: grid.factors().iter().map(|factor| factor.size).collect(),
-        codes: model.encode(&render(&grid, &indices)).unwrap().mean,
+        codes: model.encode(&render(&grid, &indices).unwrap()).unwrap().mean,
         values: indices.iter().flat_map(|&index| grid.factor_values(index)).collect(),
     }
 }

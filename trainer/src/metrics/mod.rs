@@ -63,7 +63,7 @@ pub struct Options {
     pub samples: usize,
     /// Image pairs a factor for the effects, at least 2.
     pub pairs: usize,
-    /// The metrics to compute; unlabeled data gets those that need no labels.
+    /// The metrics to compute; data gets those that it has the labels for ([`Metric::takes`]).
     pub metrics: Vec<Metric>,
     /// FactorVAE scores to give; the votes of the first are also the names' agreement.
     pub protocols: Vec<Protocol>,
@@ -103,7 +103,7 @@ pub struct Evaluation {
     pub statistics: LatentStatistics,
     /// What the metrics gave, in the order of [`Metric::ALL`]; unlabeled data has no scores that need labels.
     pub scores: Vec<Score>,
-    /// Names of the generative factors; empty for unlabeled data.
+    /// Names of the generative factors; empty for data that is no full grid of them.
     pub factor_names: Vec<String>,
     /// The share of each latent's variance that goes with each factor, `(latents, factors)`; see [`effects`].
     pub effects: Vec<Vec<f32>>,
@@ -129,7 +129,8 @@ pub struct Measurement {
     replicates: Vec<Vec<f64>>,
 }
 
-/// Measures `model` on `dataset`. Unlabeled data gets the scores that need no labels, and names by number.
+/// Measures `model` on `dataset`. Unlabeled data gets the scores that need no labels, labeled data without all combinations of
+/// factor values those that do not draw by them; both get names by number.
 ///
 /// `progress` hears the images encoded and decoded so far, and how many it will be.
 ///
@@ -163,18 +164,16 @@ pub fn measure(
             return Err(Error::setting(name, found, "at least 2"));
         }
     }
-    let labeled = !dataset.factors().is_empty();
-    let metrics: Vec<Metric> = Metric::ALL
-        .into_iter()
-        .filter(|metric| options.metrics.contains(metric) && (labeled || !metric.needs_labels()))
-        .collect();
+    let grid = dataset.is_grid();
+    let metrics: Vec<Metric> =
+        Metric::ALL.into_iter().filter(|metric| options.metrics.contains(metric) && metric.takes(dataset)).collect();
     let protocols: &[Protocol] = if metrics.contains(&Metric::FactorVae) { &options.protocols } else { &[] };
 
     let sample = draw_indices(dataset, samples, seed, position::STATISTICS);
     let votes = protocols.iter().map(|protocol| protocol.draw(dataset, seed)).collect::<Result<Vec<_>>>()?;
     let with_beta_vae = metrics.contains(&Metric::BetaVae);
     let differences = with_beta_vae.then(|| options.beta_vae.draw(dataset, seed)).transpose()?;
-    let pairs = effects::Pairs::draw(dataset, if labeled { pairs } else { 0 }, seed);
+    let pairs = effects::Pairs::draw(dataset, pairs, seed);
     let points = suite::Draws::new(dataset, &metrics, counts, &sample, seed);
     let images = votes.iter().flat_map(|draws| draws.images()).chain(pairs.images()).chain(points.images());
     let images = images.chain(differences.iter().flat_map(|draws| draws.images())).collect();
@@ -200,12 +199,15 @@ pub fn measure(
     let measured = measured.chain(beta_vae.into_iter().chain(others).map(|measured| measured.under(seed, active)));
     let (scores, replicates) = measured.map(|Measured { score, replicates }| (score, replicates)).unzip();
 
-    let factor_names: Vec<String> = dataset.factors().iter().map(|factor| factor.name.to_string()).collect();
-    let effects = if labeled { pairs.effects(&codes) } else { Vec::new() };
+    let factor_names: Vec<String> = match grid {
+        true => dataset.factors().iter().map(|factor| factor.name.to_string()).collect(),
+        false => Vec::new(),
+    };
+    let effects = if grid { pairs.effects(&codes) } else { Vec::new() };
     let no_votes = vec![vec![0; factor_names.len()]; model.latents()];
     let votes = factor_vae.first().map_or(&no_votes, |score| &score.votes);
     let evidence = label::Evidence { names: &factor_names, effects: &effects, votes };
-    let factors = label::label(&statistics, labeled.then_some(&evidence));
+    let factors = label::label(&statistics, grid.then_some(&evidence));
     let evaluation = Evaluation { dataset: dataset.name().into(), statistics, scores, factor_names, effects, factors };
     Ok(Measurement { evaluation, histograms, replicates })
 }

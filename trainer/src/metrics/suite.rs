@@ -85,6 +85,16 @@ impl Metric {
         !matches!(self, Self::GaussianTc | Self::WassersteinCorrelation | Self::MutualInformation)
     }
 
+    /// Whether it can be computed on `dataset`: what has no labels, or not all combinations of factor values, does not do for all.
+    pub fn takes(self, dataset: &dyn Dataset) -> bool {
+        dataset.is_grid() || !self.needs_grid() && (!self.needs_labels() || !dataset.factors().is_empty())
+    }
+
+    /// Whether it draws images by factor values, of which the data must then have every combination.
+    pub fn needs_grid(self) -> bool {
+        matches!(self, Self::FactorVae | Self::BetaVae)
+    }
+
     /// Whether it fits learners, which takes longer than all others together.
     pub fn fits_learners(self) -> bool {
         matches!(self, Self::BetaVae | Self::Sap | Self::Dci | Self::Explicitness)

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::Dataset,
+    data::{self, Dataset},
     nn::{Adam, AdamOptions, Network},
     train::config::{count, validate_weight},
 };
@@ -98,13 +98,8 @@ impl DcIgnOptions {
     /// # Errors
     /// The data has no labels or not the intrinsic factors, or there are not enough `latents`.
     pub fn groups(&self, dataset: &dyn Dataset, latents: usize) -> Result<Vec<Group>> {
-        let factors = dataset.factors();
-        let names: Vec<_> = factors.iter().map(|factor| factor.name).collect();
-        if names.is_empty() {
-            let expected =
-                format!("another system: {} has no labels, by which its minibatches are drawn", dataset.name());
-            return Err(Error::setting("objective", "dc-ign", &expected));
-        }
+        data::check_grid(dataset, "dc-ign")?;
+        let names: Vec<_> = dataset.factors().iter().map(|factor| &*factor.name).collect();
         let place = |name: &str| {
             let expected = || format!("factors of {}, separated by commas: {}", dataset.name(), names.join(", "));
             let found = names.iter().position(|known| *known == name);

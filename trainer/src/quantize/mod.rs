@@ -143,7 +143,7 @@ fn calibration_images(model: &F32Model, dataset: Option<&dyn Dataset>, options: 
         let expected = format!("at most {}, all that {} has for it", indices.len(), dataset.name());
         return Err(Error::setting("images", options.images, &expected));
     }
-    model.images(&dataset.batch(&indices))
+    model.images(&dataset.batch(&indices)?)
 }
 
 /// Latents of images that nobody has seen, from N(0, I).

@@ -67,7 +67,7 @@ pub fn compare(
     let (mut pixels, mut decoder_pixels) = (Difference::default(), Difference::default());
     let (mut means, mut int8_means) = (Vec::new(), Vec::new());
     for batch in chosen.chunks(BATCH) {
-        let batch = dataset.batch(batch);
+        let batch = dataset.batch(batch)?;
         let (a, b) = (f32.encode(&batch)?.mean, int8.encode(&batch)?.mean);
         if f32.has_decoder() {
             let expected = f32.decode(&a)?;

@@ -37,7 +37,7 @@ pub(super) fn reconstructions(report: &Report) -> Result<String> {
     }
     let (mut tiles, mut labels) = (Vec::new(), Vec::new());
     for row in chosen.chunks_exact(columns) {
-        let images = dataset.batch(row);
+        let images = dataset.batch(row)?;
         tiles.extend_from_slice(&images);
         labels.push("input".to_string());
         for (name, model) in &models {
@@ -61,7 +61,7 @@ pub(super) fn traversals(report: &Report) -> Result<String> {
     let Some(&base) = samples::choose(report.dataset, 1, 0).first().filter(|_| !factors.is_empty()) else {
         return Ok(paragraph("No latent is active: there is nothing to turn."));
     };
-    let image = report.dataset.batch(&[base]);
+    let image = report.dataset.batch(&[base])?;
     let mut rows = Vec::new();
     for (name, model) in models(report) {
         let traversal = Traversal::decode(model, factors, &model.encode(&image)?.mean, STEPS)?;

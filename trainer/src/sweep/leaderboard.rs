@@ -218,7 +218,7 @@ fn traversal(dir: &Path) -> Result<Option<Vec<u8>>> {
     let (model, factors) = (opened.autoencoder(), opened.factors()?);
     let Some(name) = opened.dataset()?.filter(|_| !factors.is_empty()) else { return Ok(None) };
     let dataset = data::open(&name)?;
-    let image = dataset.batch(&samples::choose(&*dataset, 1, 0));
+    let image = dataset.batch(&samples::choose(&*dataset, 1, 0))?;
     let traversal = Traversal::decode(model, &factors, &model.encode(&image)?.mean, TRAVERSAL.0)?;
     traversal.png(TRAVERSAL.1).map(Some)
 }

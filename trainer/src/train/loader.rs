@@ -86,7 +86,7 @@ impl Draw {
         let (indices, kind) = self.indices(dataset, step)?;
         let indices: Vec<_> =
             indices.chunks(self.batch_size).flat_map(|minibatch| &minibatch[mine.clone()]).copied().collect();
-        Ok((dataset.batch(&indices).into_iter().map(|p| f32::from(p) / 255.0).collect(), kind))
+        Ok((dataset.batch(&indices)?.into_iter().map(|p| f32::from(p) / 255.0).collect(), kind))
     }
 }
 
@@ -98,7 +98,7 @@ fn varying(dataset: &dyn Dataset, factors: &[usize], n: usize, rng: &mut impl Rn
             for &factor in factors {
                 values[factor] = rng.random_range(0..dataset.factors()[factor].size);
             }
-            Some(dataset.index_of(&values)).filter(|&index| !data::is_held_out(index))
+            dataset.index_of(&values).filter(|&index| !data::is_held_out(index))
         };
         // Held-out images are drawn again; of few values all may be held out, and the rest has to be drawn again too.
         let drawn: Option<Vec<_>> = (0..n).map(|_| (0..64).find_map(|_| draw())).collect();

@@ -272,7 +272,7 @@ impl Output {
         let config = &run.config;
         Ok(Self {
             metrics: Metrics::open(&run.folder, start)?,
-            samples: Samples::new(&run.folder, dataset, &config.architecture()?, config.seed, &run.device),
+            samples: Samples::new(&run.folder, dataset, &config.architecture()?, config.seed, &run.device)?,
         })
     }
 

@@ -28,14 +28,20 @@ pub struct Samples {
 
 impl Samples {
     /// Chooses the images.
-    pub fn new(run: &Path, dataset: &dyn Dataset, architecture: &Architecture, seed: u64, device: &Device) -> Self {
+    pub fn new(
+        run: &Path,
+        dataset: &dyn Dataset,
+        architecture: &Architecture,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let chosen = samples::choose(dataset, 2 * COLUMNS, seed);
-        Self {
+        Ok(Self {
             folder: run.join("samples"),
             architecture: architecture.clone(),
             device: device.clone(),
-            images: dataset.batch(&chosen),
-        }
+            images: dataset.batch(&chosen)?,
+        })
     }
 
     /// Writes `step-N-reconstructions.png` and `step-N-traversal.png`, the latter with a row for every latent from -2 to 2

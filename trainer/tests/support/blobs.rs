@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 use unbraid_trainer::{
+    Result,
     data::{Dataset, FactorInfo},
     model::ImageShape,
     rng::{self, Purpose},
@@ -23,7 +24,7 @@ impl Dataset for Blobs {
         self.0
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         let ImageShape { channels, height, width } = self.0;
         let mut rng = rng::stream(index as u64, Purpose::Report, 1);
         let (y, x) = (rng.random_range(0.2..0.8) * height as f32, rng.random_range(0.2..0.8) * width as f32);
@@ -34,6 +35,11 @@ impl Dataset for Blobs {
             let distance = (row as f32 - y).hypot(column as f32 - x);
             *pixel = (colors[channel] / (1.0 + (distance - radius).exp())) as u8;
         }
+        Ok(())
+    }
+
+    fn is_grid(&self) -> bool {
+        false
     }
 
     fn factors(&self) -> &[FactorInfo] {
@@ -44,7 +50,7 @@ impl Dataset for Blobs {
         Vec::new()
     }
 
-    fn index_of(&self, _: &[usize]) -> usize {
-        0
+    fn index_of(&self, _: &[usize]) -> Option<usize> {
+        None
     }
 }

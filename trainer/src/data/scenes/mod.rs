@@ -10,19 +10,19 @@ mod shape;
 use std::sync::OnceLock;
 
 use super::{Dataset, FactorInfo, grid_index, grid_values};
-use crate::model::ImageShape;
+use crate::{Result, model::ImageShape};
 use room::Shares;
 use shape::Shape;
 
 const SIDE: usize = 64;
 
-const FACTORS: [FactorInfo; 6] = [
-    FactorInfo { name: "floor hue", size: 10 },
-    FactorInfo { name: "wall hue", size: 10 },
-    FactorInfo { name: "object hue", size: 10 },
-    FactorInfo { name: "scale", size: 8 },
-    FactorInfo { name: "shape", size: 4 },
-    FactorInfo { name: "orientation", size: 15 },
+static FACTORS: [FactorInfo; 6] = [
+    FactorInfo::new("floor hue", 10),
+    FactorInfo::new("wall hue", 10),
+    FactorInfo::new("object hue", 10),
+    FactorInfo::new("scale", 8),
+    FactorInfo::new("shape", 4),
+    FactorInfo::new("orientation", 15),
 ];
 
 /// The images of one floor, wall and object hue: all that rays have to be cast for.
@@ -74,7 +74,7 @@ impl Dataset for Scenes {
         ImageShape { channels: 3, height: SIDE, width: SIDE }
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         let values = self.factor_values(index);
         let view = self.views[index % VIEWS].get_or_init(|| {
             let scale = 0.75 + 0.5 * values[3] as f64 / 7.0;
@@ -90,17 +90,22 @@ impl Dataset for Scenes {
                 *byte = ((sum + 128 + ((sum + 128) >> 8)) >> 8).min(255) as u8;
             }
         }
+        Ok(())
     }
 
     fn factors(&self) -> &[FactorInfo] {
         &FACTORS
     }
 
+    fn is_grid(&self) -> bool {
+        true
+    }
+
     fn factor_values(&self, index: usize) -> Vec<usize> {
         grid_values(&FACTORS, index)
     }
 
-    fn index_of(&self, values: &[usize]) -> usize {
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
         grid_index(&FACTORS, values)
     }
 }
