@@ -1,6 +1,6 @@
 //! The one error type of the library: a variant for each kind of cause.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -85,6 +85,12 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |cause| Self::Io { path, cause }
+    }
+
+    /// An [`Error::Malformed`].
+    pub fn malformed(path: &Path, field: &str, found: impl ToString, expected: &str) -> Self {
+        let (found, expected) = (found.to_string(), expected.into());
+        Self::Malformed { path: path.into(), field: field.into(), found, expected }
     }
 
     /// An [`Error::Setting`].

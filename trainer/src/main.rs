@@ -25,6 +25,8 @@ enum Command {
     Demo(commands::demo::Args),
     /// Train a model, or go on with a run.
     Train(Box<commands::train::Args>),
+    /// Look at data: how many images, which factors, a sheet of pictures.
+    Data(commands::dataset::Args),
     /// Time training steps, without a run.
     BenchStep(commands::bench_step::Args),
     /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     let result = match (cli.command, matches.subcommand()) {
         (Command::Train(args), Some((_, matches))) => commands::train::run(*args, matches),
         (Command::Demo(args), _) => commands::demo::run(args),
+        (Command::Data(args), _) => commands::dataset::run(args),
         (Command::BenchStep(args), _) => commands::bench_step::run(args),
         (Command::Export(args), _) => commands::export::run(args),
         (Command::Quantize(args), _) => commands::quantize::run(args),

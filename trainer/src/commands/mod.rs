@@ -10,6 +10,7 @@ macro_rules! say {
 
 pub mod bench_step;
 pub mod card;
+pub mod dataset;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
@@ -39,7 +40,9 @@ fn dataset_of(model: &Model, name: Option<&str>) -> Result<Box<dyn Dataset>> {
     let trained_on = model.dataset()?;
     let name =
         name.or(trained_on.as_deref()).context("the model does not say what it was trained on; pass --dataset")?;
-    Ok(data::open(name)?)
+    let dataset = data::open(name)?;
+    dataset.skipped().iter().for_each(|skipped| eprintln!("skipped: {skipped}"));
+    Ok(dataset)
 }
 
 /// [`metrics::evaluate`] behind a progress bar.
@@ -49,6 +52,12 @@ fn evaluate_with_bar(model: &dyn Autoencoder, dataset: &dyn Dataset, options: &O
 
 /// [`metrics::measure`] behind a progress bar.
 fn measure_with_bar(model: &dyn Autoencoder, dataset: &dyn Dataset, options: &Options) -> Result<Measurement> {
+    let left_out: Vec<_> =
+        options.metrics.iter().filter(|metric| !metric.takes(dataset)).map(|metric| metric.name()).collect();
+    if !dataset.factors().is_empty() && !left_out.is_empty() {
+        let lack = "need an image for each combination of factor values, which the data has not";
+        eprintln!("note: {} {lack}", left_out.join(", "));
+    }
     let bar = progress_bar(0, "{bar:30} {pos}/{len} images, ETA {eta}");
     let measurement = metrics::measure(model, dataset, options, &|done, total| {
         bar.set_length(total);

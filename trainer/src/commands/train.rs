@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{ArgMatches, parser::ValueSource};
 use unbraid_trainer::{
     Error,
+    data::{Spec, spec::DataOptions},
     model::architecture_file,
     parallel::Launch,
     profile,
@@ -37,12 +38,18 @@ pub struct Args {
     profile: bool,
     #[command(flatten)]
     settings: TrainConfig,
+    #[command(flatten)]
+    data: DataOptions,
 }
 
 pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
     let given = given_settings(&args.settings, matches)?;
     let launch = Launch::from_env()?;
     let run = match &args.resume {
+        Some(_) if args.data != DataOptions::default() => {
+            let expected = "the run's own: --size, --crop, --fit, --gray and --skip-bad cannot change";
+            return Err(Error::setting("resume", "other options of the data", expected).into());
+        }
         Some(folder) => Run::resume(folder, given, launch)?,
         None => {
             let mut table = match &args.config {
@@ -53,7 +60,8 @@ pub fn run(args: Args, matches: &ArgMatches) -> Result<()> {
                 None => toml::Table::new(),
             };
             table.extend(given);
-            let config = TrainConfig::from_table(table)?;
+            let mut config = TrainConfig::from_table(table)?;
+            config.dataset = dataset(&config, args.data)?;
             let folder = args.run.unwrap_or_else(|| Path::new("runs").join(config.objective.name()));
             Run::create(&folder, config, launch)?
         }
@@ -115,8 +123,19 @@ fn settings_file(text: &str, path: &Path) -> Result<toml::Table> {
     {
         *architecture = path.with_file_name(&architecture).to_string_lossy().into_owned();
     }
-    TrainConfig::from_table(table.clone())?.validate()?;
+    if let Some(toml::Value::String(dataset)) = table.get_mut("dataset") {
+        *dataset = dataset.parse::<Spec>()?.absolute(path.parent().unwrap_or(path))?.to_string();
+    }
+    let mut config = TrainConfig::from_table(table.clone())?;
+    config.dataset = dataset(&config, DataOptions::default())?;
+    config.validate()?;
     Ok(table)
+}
+
+/// The data that is trained on, in words that mean the same from any folder and for any networks.
+fn dataset(config: &TrainConfig, options: DataOptions) -> Result<String> {
+    let spec = config.dataset.parse::<Spec>()?.with(options)?.absolute(Path::new(""))?;
+    Ok(spec.for_image(config.architecture()?.image).to_string())
 }
 
 /// The settings that were given on the command line, not their defaults, as TOML.

@@ -1,9 +1,24 @@
 //! Data sets: images by index, with their generative factors where these are known.
 
+mod array;
+mod cars3d;
+mod folder;
+mod hdf5;
+mod labels;
+mod mpi3d;
+mod npz;
+pub mod picture;
+mod readable;
 pub mod scenes;
+mod small_norb;
+pub mod spec;
+mod spool;
 pub mod sprites;
+mod stored;
 
 use std::borrow::Cow;
+
+pub use spec::Spec;
 
 use crate::{Error, Result, model::ImageShape};
 
@@ -79,13 +94,9 @@ pub trait Dataset: Send + Sync {
 /// Opens the data set that `--dataset` names.
 ///
 /// # Errors
-/// The name is not known.
+/// The name is not known, or a file is missing or not what it should be.
 pub fn open(name: &str) -> Result<Box<dyn Dataset>> {
-    match name {
-        "sprites" => Ok(Box::new(sprites::Sprites::new())),
-        "scenes" => Ok(Box::new(scenes::Scenes::new())),
-        _ => Err(Error::setting("dataset", name, "sprites or scenes")),
-    }
+    name.parse::<Spec>()?.open()
 }
 
 /// The factor values of image `index` of a full grid, the last factor fastest.

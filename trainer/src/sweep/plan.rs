@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use super::slurm;
 use crate::{
     Error, Result,
+    data::Spec,
     metrics::{self, Metric, Protocol},
     model::architecture_file,
     train::config::{TrainConfig, check_keys, to_toml},
@@ -151,6 +152,9 @@ impl Plan {
                 self.files.push(file);
             }
         }
+        // What the file says counts from its folder.
+        let spec = config.dataset.parse::<Spec>()?.absolute(folder)?;
+        config.dataset = spec.for_image(config.architecture()?.image).to_string();
         for &seed in seeds {
             let config = TrainConfig { seed: seed.unsigned_abs(), ..config.clone() };
             config.validate()?;

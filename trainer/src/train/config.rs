@@ -4,7 +4,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result, data,
+    Error, Result,
+    data::{self, Dataset},
     model::{
         Architecture,
         architecture_file::{self, ARCHITECTURE_FILE},
@@ -20,7 +21,7 @@ pub struct TrainConfig {
     /// What is minimized.
     #[arg(long, value_enum, default_value_t = TrainConfig::default().objective)]
     pub objective: System,
-    /// The data: sprites or scenes.
+    /// The data: sprites, scenes, npz:FILE, hdf5:FILE, folder:DIR, mpi3d:FILE, cars3d:DIR or smallnorb:DIR.
     #[arg(long, default_value_t = TrainConfig::default().dataset)]
     pub dataset: String,
     /// The networks: factor-vae-64, factor-vae-64-rgb, burgess-64, beta-vae-mlp, dc-ign, or a TOML file of one's own.
@@ -169,15 +170,16 @@ impl TrainConfig {
         Architecture::open(&self.architecture, self.latents)
     }
 
-    /// Refuses values that make no sense, by name.
-    pub fn validate(&self) -> Result<()> {
+    /// Refuses values that make no sense, by name. Returns the data set, which it has to open.
+    pub fn validate(&self) -> Result<Box<dyn Dataset>> {
         self.validate_settings()?;
         let dataset = data::open(&self.dataset)?;
         if dataset.image() != self.architecture()?.image {
             let expected = format!("one for {}, the images of {}", dataset.image(), dataset.name());
             return Err(Error::setting("architecture", &self.architecture, &expected));
         }
-        self.objective.check(&self.options, &*dataset, &self.architecture()?)
+        self.objective.check(&self.options, &*dataset, &self.architecture()?)?;
+        Ok(dataset)
     }
 
     /// [`Self::validate`] but for the data set, whose images need not be those that the networks take.

@@ -1,4 +1,4 @@
-//! Minibatches, rendered by a thread of their own while the step before computes.
+//! Minibatches, rendered by threads of their own while the steps before compute.
 
 use std::{
     collections::HashSet,
@@ -81,7 +81,7 @@ impl Draw {
         self.rank * share..(self.rank + 1) * share
     }
 
-    fn render(&self, dataset: &dyn Dataset, step: u64) -> Result<(Vec<f32>, usize)> {
+    fn render(&self, dataset: &dyn Dataset, step: u64) -> Drawn {
         let mine = self.mine();
         let (indices, kind) = self.indices(dataset, step)?;
         let indices: Vec<_> =
@@ -114,11 +114,19 @@ pub struct Loader<'a> {
     draw: Draw,
     device: Device,
     next: u64,
-    drawn: Receiver<Result<(Vec<f32>, usize)>>,
+    /// What each thread has drawn; they take steps in turn.
+    drawn: Vec<Receiver<Drawn>>,
+    turn: usize,
 }
 
+/// The pixels of a step, from 0 to 1, and the number of their kind.
+type Drawn = Result<(Vec<f32>, usize)>;
+
+/// Threads that render, at most: pictures in files take longer to decode than a GPU takes to learn from them.
+const THREADS: usize = 8;
+
 impl<'a> Loader<'a> {
-    /// Starts rendering for `steps`; the thread ends with the loader.
+    /// Starts rendering for `steps`; the threads end with the loader.
     pub fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         dataset: &'a dyn Dataset,
@@ -129,14 +137,20 @@ impl<'a> Loader<'a> {
     where
         'a: 'scope,
     {
-        let (sender, drawn) = sync_channel(2);
         let next = *steps.start();
-        let drawing = draw.clone();
-        scope.spawn(move || {
-            // A send fails when the loader is gone.
-            steps.map(|step| drawing.render(dataset, step)).try_for_each(|batch| sender.send(batch))
-        });
-        Self { dataset, draw, device: device.clone(), next, drawn }
+        let threads = rayon::current_num_threads().min(THREADS);
+        let start = |thread| {
+            // One step ready while the thread draws the next but so many.
+            let (sender, drawn) = sync_channel(1);
+            let (drawing, steps) = (draw.clone(), steps.clone().skip(thread).step_by(threads));
+            scope.spawn(move || {
+                // A send fails when the loader is gone.
+                steps.map(|step| drawing.render(dataset, step)).try_for_each(|batch| sender.send(batch))
+            });
+            drawn
+        };
+        let drawn = (0..threads).map(start).collect();
+        Self { dataset, draw, device: device.clone(), next, drawn, turn: 0 }
     }
 
     /// The next step's images.
@@ -144,8 +158,9 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// They cannot be drawn, or the range is used up.
     pub fn next_batch(&mut self) -> Result<Batch> {
-        let (pixels, kind) =
-            self.drawn.recv().map_err(|_| Error::Unsupported("no more batches were asked for".into()))??;
+        let drawn = self.drawn[self.turn].recv();
+        let (pixels, kind) = drawn.map_err(|_| Error::Unsupported("no more batches were asked for".into()))??;
+        self.turn = (self.turn + 1) % self.drawn.len();
         let shape = self.dataset.image();
         let all = Tensor::from_vec(
             pixels,

@@ -11,6 +11,7 @@
 //! ```
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{self, Dataset},
+    data::Dataset,
     export,
     model::architecture_file::{self, ARCHITECTURE_FILE},
     objective::{Company, Objective, Setup, Terms},
@@ -54,10 +55,10 @@ pub enum Event<'a> {
 }
 
 /// A run folder that this process works on alone, or, of several ranks, that rank 0 alone writes to.
-#[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
     config: TrainConfig,
+    dataset: Box<dyn Dataset>,
     launch: Launch,
     device: Device,
     /// What there is to say about the device.
@@ -66,17 +67,23 @@ pub struct Run {
     _lock: Option<File>,
 }
 
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("folder", &self.folder).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl Run {
     /// Starts a run in a folder that does not exist yet, or is empty.
     ///
     /// # Errors
     /// The settings make no sense, or the folder holds something.
     pub fn create(folder: &Path, mut config: TrainConfig, launch: Launch) -> Result<Self> {
-        config.validate()?;
+        let dataset = config.validate()?;
         check_share(&config, &launch)?;
         let (device, note) = device::open_rank(&config.device, &launch)?;
         if !launch.writes() {
-            return Ok(Self { folder: folder.into(), config, launch, device, note, _lock: None });
+            return Ok(Self { folder: folder.into(), config, dataset, launch, device, note, _lock: None });
         }
         let occupied = match fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_some(),
@@ -96,7 +103,7 @@ impl Run {
             write_atomic(&folder.join(ARCHITECTURE_FILE), &text)?;
             config.architecture = kept_architecture(folder);
         }
-        let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
+        let run = Self { folder: folder.into(), config, dataset, launch, device, note, _lock: lock };
         run.write_config()?;
         Ok(run)
     }
@@ -117,14 +124,14 @@ impl Run {
             config.insert(key, value);
         }
         let config = TrainConfig::from_table(config)?;
-        config.validate()?;
+        let dataset = config.validate()?;
         check_share(&config, &launch)?;
         let newest = checkpoint::list(&folder.join(CHECKPOINTS))?.first().map_or(0, |(step, _)| *step);
         if config.steps < newest {
             return Err(Error::setting("steps", config.steps, &format!("{newest} or more, the steps made already")));
         }
         let (device, note) = device::open_rank(&config.device, &launch)?;
-        let run = Self { folder: folder.into(), config, launch, device, note, _lock: lock };
+        let run = Self { folder: folder.into(), config, dataset, launch, device, note, _lock: lock };
         if run.launch.writes() {
             for written in [folder, &folder.join(CHECKPOINTS), &folder.join("samples")] {
                 remove_unfinished(written)?;
@@ -172,18 +179,21 @@ impl Run {
 
     /// [`Self::train`] with ranks that have met already.
     pub fn train_with(&self, ranks: &dyn Communicator, mut tell: impl FnMut(Event)) -> Result<u64> {
-        let (config, device) = (&self.config, &self.device);
+        let (config, dataset, device) = (&self.config, &*self.dataset, &self.device);
         self.note.iter().for_each(|note| tell(Event::Note(note.clone())));
-        let dataset = data::open(&config.dataset)?;
-        let mut objective = start(config, &*dataset, device)?;
+        dataset.skipped().iter().for_each(|skipped| tell(Event::Note(format!("skipped: {skipped}"))));
+        if !dataset.skipped().is_empty() {
+            tell(Event::Note(format!("{} images were skipped, {} are left", dataset.skipped().len(), dataset.len())));
+        }
+        let mut objective = start(config, dataset, device)?;
         let writes = ranks.rank() == 0;
         let start = self.restore(&mut *objective, ranks, &mut tell)?;
 
-        let mut output = writes.then(|| Output::open(self, &*dataset, start)).transpose()?;
+        let mut output = writes.then(|| Output::open(self, dataset, start)).transpose()?;
         let (rank, world_size) = (ranks.rank(), ranks.world_size());
         let draw = Draw { rank, world_size, ..Draw::new(&*objective, config.seed, config.batch_size) };
         std::thread::scope(|scope| {
-            let mut loader = Loader::start(scope, &*dataset, draw, start + 1..=config.steps, device);
+            let mut loader = Loader::start(scope, dataset, draw, start + 1..=config.steps, device);
             for step in start + 1..=config.steps {
                 let _step = profile::section(profile::STEP, "");
                 let batch = {

@@ -3,6 +3,7 @@
 //! Everything is made in memory, as pixels or as the bytes of a PNG or GIF, and comes out the same each time.
 
 pub mod grid;
+pub mod preview;
 pub mod samples;
 mod text;
 pub mod traversal;

@@ -11,9 +11,13 @@ use crate::{
     rng::{Purpose, stream},
 };
 
-/// `n` distinct images kept out of training, the same for the same seed; fewer where the data has fewer.
+/// `n` distinct images kept out of training, the same for the same seed; fewer where the data has fewer. Of data so small that no
+/// image is kept out, images of the training.
 pub fn choose(dataset: &dyn Dataset, n: usize, seed: u64) -> Vec<usize> {
     let mut held_out: Vec<usize> = (0..dataset.len()).filter(|&index| is_held_out(index)).collect();
+    if held_out.is_empty() {
+        held_out = (0..dataset.len()).collect();
+    }
     let mut rng = stream(seed, Purpose::Report, 0);
     let n = n.min(held_out.len());
     // The first n steps of a Fisher-Yates shuffle.

@@ -1,6 +1,7 @@
 //! The command line where it is given what it cannot use, and what it makes where it can.
 
 mod architectures;
+mod datasets;
 mod directories;
 mod exports;
 #[cfg(unix)]

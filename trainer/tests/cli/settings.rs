@@ -31,7 +31,7 @@ fn settings_out_of_range_are_refused_by_name_value_and_range() {
         ("gamma", "-1 NaN inf", "a finite number, 0 or more"),
         ("discriminator-layers", "0 17", "1 to 16"),
         ("discriminator-units", "0 16385", "1 to 16384"),
-        ("dataset", "faces", "expected sprites or scenes"),
+        ("dataset", "faces", "expected sprites, scenes, npz:FILE"),
         ("architecture", "huge", "factor-vae-64, factor-vae-64-rgb"),
         // It exists, but sees colors.
         ("architecture", "factor-vae-64-rgb", "64 x 64 x 1 (H x W x C), the images of sprites"),
