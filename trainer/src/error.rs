@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::import::Refusal;
+
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -27,6 +29,14 @@ pub enum Error {
         found: String,
         /// What should be there.
         expected: String,
+    },
+    /// A network of others has a node that no layer can stand for.
+    #[error("{}: {refusal}", path.display())]
+    Refused {
+        /// The network's file.
+        path: PathBuf,
+        /// The node, and what would work instead.
+        refusal: Box<Refusal>,
     },
     /// An output exists already and may not be overwritten.
     #[error("{}: exists already; choose another path or pass --force to replace it", path.display())]

@@ -3,11 +3,12 @@
 //! The folders follow the way of a model: [`data`] → [`nn`] (layers and their operations) → [`objective`] (one
 //! file a system) → [`train`] (loop, checkpoints, logs) → [`model`] (a trained encoder and decoder, f32 or int8)
 //! → [`metrics`] (one file a metric), [`export`] (safetensors, ONNX), [`mod@quantize`] (int8) and [`viz`] (pictures).
-//! [`sweep`] goes this way many times.
+//! [`sweep`] goes this way many times; [`mod@import`] joins it with models that others trained.
 
 pub mod data;
 pub mod error;
 pub mod export;
+pub mod import;
 pub mod metrics;
 pub mod model;
 pub mod nn;

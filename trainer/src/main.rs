@@ -31,6 +31,8 @@ enum Command {
     BenchStep(commands::bench_step::Args),
     /// Make a model directory of a run: safetensors, ONNX, configuration, model card.
     Export(commands::export::Args),
+    /// Make a model directory of ONNX files that others trained.
+    Import(Box<commands::import::Args>),
     /// Make an int8 file of a model directory and report what it costs.
     Quantize(commands::quantize::Args),
     /// Measure a model: reconstruction, KL, active latents, scores of disentanglement.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         (Command::Data(args), _) => commands::dataset::run(args),
         (Command::BenchStep(args), _) => commands::bench_step::run(args),
         (Command::Export(args), _) => commands::export::run(args),
+        (Command::Import(args), _) => commands::import::run(*args),
         (Command::Quantize(args), _) => commands::quantize::run(args),
         (Command::Evaluate(args), _) => commands::evaluate::run(args),
         (Command::Report(args), _) => commands::report::run(args),

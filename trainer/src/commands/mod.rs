@@ -15,6 +15,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod golden;
+pub mod import;
 pub mod label;
 mod memory;
 mod output;

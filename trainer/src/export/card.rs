@@ -37,7 +37,7 @@ fn write_card(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::R
          thing in the image changes. The factors and scores below say how far this model got.\n"
     )?;
     if imported {
-        writeln!(out, "## Training\n\nOthers trained this model; nothing is known of it here.\n")?;
+        origin(out, config)?;
     } else {
         training(out, config, extras)?;
     }
@@ -56,7 +56,9 @@ fn write_card(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::R
 /// The Hub takes a list where either license may be chosen.
 fn front_matter(out: &mut String, config: &ModelConfig) -> fmt::Result {
     let tag: String = config.objective.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    writeln!(out, "---\nlicense:\n- mit\n- apache-2.0\nlibrary_name: unbraid\ntags:\n- unbraid")?;
+    // Whose terms an imported model has, its owner knows.
+    let license = if config.objective == IMPORTED { " other" } else { "\n- mit\n- apache-2.0" };
+    writeln!(out, "---\nlicense:{license}\nlibrary_name: unbraid\ntags:\n- unbraid")?;
     writeln!(out, "- disentanglement\n- autoencoder")?;
     if !tag.is_empty() {
         // Quoted, since YAML would read a name like `1e3` as a number.
@@ -82,6 +84,18 @@ fn training(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::Res
         "{} steps with seed {}. `config.json` has every option under `training`, defaults included.\n",
         config.steps, config.seed
     )
+}
+
+/// Where an imported model came from.
+fn origin(out: &mut String, config: &ModelConfig) -> fmt::Result {
+    writeln!(out, "## Training\n\nOthers trained this model; it was imported.\n")?;
+    for part in ["encoder", "decoder"] {
+        let text = |key: &str| config.training[part][key].as_str().map(line);
+        if let Some(file) = text("file") {
+            writeln!(out, "- {part}: `{file}`, written by {}", text("producer").unwrap_or_default())?;
+        }
+    }
+    writeln!(out)
 }
 
 fn architecture(out: &mut String, config: &ModelConfig) -> fmt::Result {
@@ -118,7 +132,8 @@ fn architecture(out: &mut String, config: &ModelConfig) -> fmt::Result {
     writeln!(out, "\n{total} parameters. {ends}.\n")
 }
 
-fn describe(layer: &Layer) -> String {
+/// A layer in words.
+pub fn describe(layer: &Layer) -> String {
     let window = |window: Option<Window>| {
         let Some(Window { kernel: [height, width], stride, padding }) = window else { return String::new() };
         let padding = if padding.is_none() { String::new() } else { format!(", padding {padding}") };

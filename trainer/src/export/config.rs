@@ -36,7 +36,7 @@ pub struct ModelConfig {
     pub steps: u64,
     /// The seed of every random number.
     pub seed: u64,
-    /// All training options as they were used, defaults included; null for a model that others trained.
+    /// All training options as they were used, defaults included; its files' names for a model that others trained.
     pub training: Value,
     /// What is known of the latents; may be empty.
     pub factors: Vec<Factor>,

@@ -11,12 +11,13 @@ mod directory;
 mod fixture;
 pub mod golden;
 mod onnx;
-mod onnx_proto;
+pub(crate) mod onnx_proto;
 #[cfg(test)]
 mod tests;
 mod trained;
 mod weights;
 
+pub(crate) use card::describe;
 pub use card::model_card;
 pub use config::{IMPORTED, ModelConfig, UNKNOWN_DATASET};
 pub use directory::{EVALUATION, Extras, INT8, INT8_EVALUATION, QUANTIZATION, read, write, write_card, write_config};

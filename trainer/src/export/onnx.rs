@@ -97,6 +97,7 @@ impl<'a> Graph<'a> {
             name: name.into(),
             op_type: op.into(),
             attribute,
+            domain: String::new(),
         });
         output.into()
     }
@@ -209,6 +210,7 @@ impl<'a> Graph<'a> {
             data_type: Some(data_type),
             name: name.into(),
             raw_data: Some(data),
+            ..TensorProto::default()
         });
     }
 

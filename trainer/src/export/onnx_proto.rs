@@ -1,5 +1,5 @@
 //! The messages of [onnx.proto](https://github.com/onnx/onnx/blob/v1.12.0/onnx/onnx.proto) that a chain of layers
-//! needs, with their published field numbers; IR version 8, operator set 17.
+//! needs, with their published field numbers, for writing (IR version 8, operator set 17) and for reading what others wrote.
 //!
 //! `optional` and `packed = "false"` follow that file (proto2), so that readers that look for a field's presence or
 //! know only one encoding of repeated numbers find what the reference implementation would have written.
@@ -90,9 +90,12 @@ pub struct NodeProto {
     /// The operator's settings.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
+    /// Empty for ONNX's own operators.
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
-/// A setting of an operator: the one of `f`, `i`, `s`, `ints` that `type` names.
+/// A setting of an operator: the one of `f`, `i`, `s`, `t`, `floats`, `ints` that `type` names.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AttributeProto {
     /// Name.
@@ -107,10 +110,16 @@ pub struct AttributeProto {
     /// Text.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    /// A constant.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
+    /// Real numbers.
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     /// Whole numbers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// 1 `f`, 2 `i`, 3 `s`, 7 `ints`.
+    /// 1 `f`, 2 `i`, 3 `s`, 4 `t`, 6 `floats`, 7 `ints`.
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
 }
@@ -148,15 +157,33 @@ pub struct TensorProto {
     /// Shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// [`FLOAT`] or [`INT64`].
+    /// [`FLOAT`], [`INT64`] or another code of `TensorProto.DataType`.
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
+    /// Values of f32, where `raw_data` is not used.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// Values of i32 and all smaller types, where `raw_data` is not used.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    /// Values of i64, where `raw_data` is not used.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
     /// Name.
     #[prost(string, tag = "8")]
     pub name: String,
     /// Values, row-major, little-endian.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
+    /// Values of f64, where `raw_data` is not used.
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    /// Where the values lie in another file: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// 1 if the values lie in another file.
+    #[prost(int32, optional, tag = "14")]
+    pub data_location: Option<i32>,
 }
 
 /// An input or output.

@@ -13,6 +13,7 @@ mod window;
 pub use activation::Activation;
 pub use architecture::{Architecture, PixelOutput};
 pub use layer::{ImageShape, Layer, Shape};
+pub(crate) use window::axes;
 pub use window::{Axes, Padding, Window};
 
 pub(crate) use self::{architecture::missing, f32::finite};
