@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use unbraid_trainer::{
-    model::{Activation, Layer, Window},
+    model::{Activation, Layer, Padding, Window},
     nn::Network,
     rng::{self, Purpose},
 };
@@ -17,14 +17,19 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// Every kind of layer: from images of 9x8 with two channels, whose border the last window does not reach, to three numbers.
+/// Every kind of layer: from images of 9x8 with two channels to three numbers.
 fn layers(activation: Activation) -> Vec<Layer> {
+    layers_from((Window::square(3, 2, 1), 100), activation)
+}
+
+/// The same with another first window, which gives so many features.
+fn layers_from((first, features): (Window, usize), activation: Activation) -> Vec<Layer> {
     let conv = |in_channels, out_channels, window| Layer::conv2d(in_channels, out_channels, window, activation);
     let linear = |in_features, out_features, activation| Layer::Linear { in_features, out_features, activation };
     vec![
-        conv(2, 5, Window::square(3, 2, 0)),
+        conv(2, 5, first),
         Layer::Flatten,
-        linear(60, 16, activation),
+        linear(features, 16, activation),
         Layer::Unflatten { channels: 4, height: 2, width: 2 },
         Layer::conv_transpose2d(4, 16, Window::square(4, 2, 1), activation),
         conv(16, 3, Window::square(4, 2, 1)),
@@ -77,12 +82,24 @@ fn assert_close(what: &str, a: &Tensor, b: &Tensor) {
     assert!(difference <= 2e-5 * scale, "{what}: differs by {difference}, values up to {scale}");
 }
 
+/// Windows that leave a rest without padding, that leave one which padding makes them see, and that are no squares.
+fn firsts() -> impl Strategy<Value = (Window, usize)> {
+    let padding = Padding { top: 1, left: 0, bottom: 0, right: 2 };
+    prop_oneof![
+        Just((Window::square(3, 2, 0), 60)),
+        Just((Window::square(3, 2, 1), 100)),
+        Just((Window { kernel: [3, 4], stride: [2, 1], padding }, 140)),
+    ]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn fused_and_composed_networks_agree(leaky in any::<bool>(), n in 1_usize..5, seed in 0_u64..10_000) {
-        let layers = layers(if leaky { Activation::LeakyRelu(0.2) } else { Activation::Relu });
+    fn fused_and_composed_networks_agree(
+        first in firsts(), leaky in any::<bool>(), n in 1_usize..5, seed in 0_u64..10_000,
+    ) {
+        let layers = layers_from(first, if leaky { Activation::LeakyRelu(0.2) } else { Activation::Relu });
         let weights = weights(&layers, seed);
         let (fused, composed) = (network(&layers, &weights), composed(&layers, &weights));
         let x = random(&[n, IMAGE.0, IMAGE.1, IMAGE.2], seed + 100);
