@@ -415,19 +415,18 @@ fn a_loss_that_is_no_number_on_one_rank_stops_all() {
 fn the_ranks_shares_are_the_minibatches_of_one() {
     let dataset = data::open("sprites").unwrap();
     let draw = |rank, world_size| Draw { rank, world_size, ..Draw::new(&factor_vae(&small()), 5, 8) };
-    // Minibatches of steps 3 and 4, one after another.
+    // Minibatches of ten steps, one after another, which threads render in turn.
     let load = |draw: Draw| -> Vec<Vec<f32>> {
         thread::scope(|scope| {
-            let mut loader = Loader::start(scope, &*dataset, draw, 3..=4, &CPU);
-            let batches = [loader.next_batch().unwrap(), loader.next_batch().unwrap()];
+            let mut loader = Loader::start(scope, &*dataset, draw, 3..=12, &CPU);
+            let batches: Vec<_> = (3..=12).map(|_| loader.next_batch().unwrap()).collect();
             batches.iter().flat_map(|batch| &batch.images).map(values).collect()
         })
     };
     let alone = load(draw(0, 1));
-    let (indices, _) = draw(0, 1).indices(&*dataset, 3).unwrap();
-    let first: Vec<f32> =
-        dataset.batch(&indices[..8]).unwrap().into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
-    assert!(alone[0] == first);
+    let steps = (3..=12).flat_map(|step| draw(0, 1).indices(&*dataset, step).unwrap().0);
+    let pixels = dataset.batch(&steps.collect::<Vec<_>>()).unwrap();
+    assert!(alone.concat() == pixels.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect::<Vec<f32>>());
     for world_size in [2, 4] {
         let shares: Vec<_> = (0..world_size).map(|rank| load(draw(rank, world_size))).collect();
         for (minibatch, whole) in alone.iter().enumerate() {

@@ -59,7 +59,7 @@ struct PreviewArgs {
     /// Screen pixels for each pixel.
     #[arg(long, default_value_t = 1)]
     upscale: u32,
-    /// Draws the images of data without factors.
+    /// Draws the image whose factors are varied, or the images of data without factors.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Replace an existing output.
@@ -85,7 +85,7 @@ fn preview(args: PreviewArgs) -> Result<()> {
     refuse_existing(&args.output, args.force)?;
     let dataset = open(args.source)?;
     let sheet = contact_sheet(&*dataset, args.columns, args.upscale, args.seed)?;
-    write_atomic(&args.output, &viz::png(&sheet)?)?;
+    write_atomic(&args.output, &viz::small_png(&sheet)?)?;
     say!("{}: {} x {} pixels", args.output.display(), sheet.width(), sheet.height());
     Ok(())
 }

@@ -52,7 +52,8 @@ fn pictures(dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in WalkDir::new(dir).follow_links(true).into_iter().filter_entry(|entry| !hidden(entry)) {
         let entry = entry.map_err(|e| {
             let path = e.path().unwrap_or(dir).to_path_buf();
-            Error::Io { path, cause: e.into() }
+            let cause = e.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links"));
+            Error::Io { path, cause }
         })?;
         let extension = entry.path().extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if entry.file_type().is_file() && EXTENSIONS.contains(&extension.to_lowercase().as_str()) {

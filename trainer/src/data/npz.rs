@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +21,9 @@ use super::{
     stored::Stored,
 };
 use crate::{Error, Result};
+
+/// Bytes that are unpacked between two writes.
+const BUFFER: usize = 1 << 20;
 
 const IMAGES: [&str; 2] = ["images", "imgs"];
 const LABELS: [&str; 3] = ["labels", "factors", "latents_classes"];
@@ -148,9 +151,10 @@ impl Slabs for Deflated {
         let mut archive = archive(&self.path)?;
         let mut file = member(&mut archive, &self.path, self.key)?;
         header(&mut file, &self.path, self.key)?;
+        let mut out = BufWriter::with_capacity(BUFFER, out);
         // The checksum is compared at the end.
-        io::copy(&mut file, out).map_err(|e| damaged(&self.path, self.key, &e))?;
-        Ok(())
+        io::copy(&mut file, &mut out).map_err(|e| damaged(&self.path, self.key, &e))?;
+        out.flush().map_err(Error::io(std::env::temp_dir()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use super::config::{IMPORTED, ModelConfig};
 use super::directory::{Extras, INT8};
 use crate::model::{Activation, Axes, ImageShape, Layer, PixelOutput, Shape, Window};
+use crate::train::config::shell_word;
 
 /// The model card of a model directory, Markdown.
 pub fn model_card(config: &ModelConfig, extras: &Extras) -> String {
@@ -71,7 +72,7 @@ fn training(out: &mut String, config: &ModelConfig, extras: &Extras) -> fmt::Res
     let short = format!(
         "unbraid train --objective {} --dataset {} --architecture {} --latents {} --steps {} --seed {}",
         config.objective,
-        config.dataset,
+        shell_word(&config.dataset),
         config.architecture.name,
         config.architecture.latents,
         config.steps,

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     Error, Result,
-    train::files::{make_folder, write_atomic},
+    train::{
+        config::quoted,
+        files::{make_folder, write_atomic},
+    },
 };
 
 /// The batch script in the sweep's folder.
@@ -178,9 +181,4 @@ pub(super) fn queue(sweep: &Sweep) -> Result<BTreeMap<String, State>> {
         }
     }
     Ok(states)
-}
-
-/// `text` as one word for a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -154,7 +154,7 @@ impl TrainConfig {
         for (key, value) in self.portable().to_table()? {
             if defaults.get(&key) != Some(&value) && !Self::changeable(&key) {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                words.push_str(&format!(" --{} {value}", key.replace('_', "-")));
+                words.push_str(&format!(" --{} {}", key.replace('_', "-"), shell_word(&value)));
             }
         }
         Ok(words)
@@ -210,6 +210,17 @@ impl TrainConfig {
         }
         self.objective.settings(&self.options).into_iter().try_for_each(Settings::validate)
     }
+}
+
+/// `text` as one word for a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// [`quoted`] where a shell would take `text` for something else.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:,+=".contains(c);
+    if text.chars().all(plain) { text.into() } else { quoted(text) }
 }
 
 /// Refuses what is not in `known`, the defaults of `owner`, or has another type there.

@@ -5,31 +5,35 @@ use rand::RngExt;
 
 use super::{Grid, Labels, grid::BACKGROUND};
 use crate::{
-    Result,
+    Error, Result,
     data::{self, Dataset},
     rng::{Purpose, stream},
 };
 
-/// Draws a row for each factor, which takes up to `columns` of its values in it while all others stay in the middle of theirs; of
-/// data that is no full grid of factor values, `columns` rows of images drawn by `seed`.
+/// Draws a row for each factor, which takes up to `columns` of its values in it, while all others stay those of one image; of data
+/// that is no full grid of factor values, `columns` rows of images. `seed` draws the image or images.
 ///
 /// # Errors
-/// An image cannot be read, `columns` or `upscale` is 0, or the sheet would be too large.
+/// An image cannot be read, `columns` is not 1 to 100, `upscale` is 0, or the sheet would be too large.
 pub fn contact_sheet(dataset: &dyn Dataset, columns: usize, upscale: u32, seed: u64) -> Result<RgbImage> {
+    if !(1..=100).contains(&columns) {
+        return Err(Error::setting("columns", columns, "1 to 100"));
+    }
     let image = dataset.image();
     let grid = Grid::new(columns, upscale);
+    let mut rng = stream(seed, Purpose::Report, 0);
+    let mut draw = || rng.random_range(0..dataset.len());
     if !dataset.is_grid() {
-        let mut rng = stream(seed, Purpose::Report, 0);
-        let indices: Vec<_> = (0..columns * columns).map(|_| rng.random_range(0..dataset.len())).collect();
+        let indices: Vec<_> = (0..columns * columns).map(|_| draw()).collect();
         return grid.draw(&dataset.batch(&indices)?, image);
     }
     let factors = dataset.factors();
-    let middle: Vec<_> = factors.iter().map(|factor| factor.size / 2).collect();
+    let base = dataset.factor_values(draw());
     let (mut tiles, mut names) = (Vec::new(), Vec::new());
     for (place, factor) in factors.iter().enumerate() {
         let shown = columns.min(factor.size);
         for step in 0..shown {
-            let mut values = middle.clone();
+            let mut values = base.clone();
             // From the first value to the last one.
             values[place] = step * (factor.size - 1) / (shown - 1).max(1);
             tiles.extend(dataset.batch(&[data::index_of(dataset, &values)?])?);
@@ -60,8 +64,14 @@ mod tests {
         };
         // The fifth row is the shape, of which there are four; the last value of the scale is the largest object.
         assert!(tile(4, 4).iter().all(|&byte| byte == BACKGROUND[0]));
-        assert_eq!(tile(3, 4), scenes.batch(&[scenes.index_of(&[5, 5, 5, 7, 2, 7]).unwrap()]).unwrap());
-        assert_eq!(tile(0, 0), scenes.batch(&[scenes.index_of(&[0, 5, 5, 4, 2, 7]).unwrap()]).unwrap());
+        let base = stream(0, Purpose::Report, 0).random_range(0..scenes.len());
+        let with = |factor: usize, value| {
+            let mut values = scenes.factor_values(base);
+            values[factor] = value;
+            scenes.batch(&[scenes.index_of(&values).unwrap()]).unwrap()
+        };
+        assert_eq!(tile(3, 4), with(3, 7));
+        assert_eq!(tile(0, 0), with(0, 0));
     }
 
     #[test]

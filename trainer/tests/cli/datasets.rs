@@ -63,6 +63,9 @@ fn pictures_train_a_model_that_finds_them_again() {
     let spec = format!("folder:{}?size=64&gray", place.join("pictures").display());
     assert!(config.contains(&format!("dataset = \"{spec}\"")), "{config}");
 
+    let card = fs::read_to_string(folder.path().join("run/model/README.md")).unwrap();
+    assert!(card.contains(&format!(" --dataset '{spec}'")), "{card}");
+
     // From another folder, and after the first steps.
     let elsewhere = tempdir().unwrap();
     let run = place.join("run");
