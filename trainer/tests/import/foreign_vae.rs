@@ -2,6 +2,7 @@
 
 use unbraid::Model;
 use unbraid_trainer::{
+    Result,
     data::{Dataset, FactorInfo},
     export,
     import::{self, Imported, Options},
@@ -27,8 +28,13 @@ impl Dataset for Images {
         ImageShape { channels: 1, height: 64, width: 64 }
     }
 
-    fn render(&self, index: usize, pixels: &mut [u8]) {
+    fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         pixels.copy_from_slice(&self.0[index * pixels.len()..][..pixels.len()]);
+        Ok(())
+    }
+
+    fn is_grid(&self) -> bool {
+        false
     }
 
     fn factors(&self) -> &[FactorInfo] {
@@ -39,8 +45,8 @@ impl Dataset for Images {
         Vec::new()
     }
 
-    fn index_of(&self, _: &[usize]) -> usize {
-        0
+    fn index_of(&self, _: &[usize]) -> Option<usize> {
+        None
     }
 }
 
