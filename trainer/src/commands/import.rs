@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use unbraid_trainer::{
     Error,
-    export::{self, Extras},
+    export::{self, Extras, UNKNOWN_DATASET},
     import::{self, Imported, Options, Part, Pixels, Verified},
     model::ImageShape,
     train::files::refuse_existing,
@@ -64,6 +64,9 @@ pub struct Args {
     /// The encoder's output of log-variances.
     #[arg(long, value_name = "OUTPUT")]
     log_var: Option<String>,
+    /// The data that the model was trained on: later commands take it, and a few of its images are compared here.
+    #[arg(long, value_name = "DATA")]
+    dataset: Option<String>,
     /// Replace an existing model directory.
     #[arg(long)]
     force: bool,
@@ -124,6 +127,7 @@ fn known(args: &Args) -> Options {
         latents: args.latents,
         mean: args.mean.clone(),
         log_var: args.log_var.clone(),
+        dataset: args.dataset.clone(),
         ..Options::default()
     }
 }
@@ -169,11 +173,13 @@ fn summarize(imported: &Imported) {
 
 /// What the directory is good for.
 fn next_steps(imported: &Imported, output: &str) {
-    say!("next: unbraid quantize {output} -o {output}/model.int8.safetensors --dataset DATA");
     let net = &imported.config.architecture;
-    if net.has_encoder() && net.has_decoder() {
-        say!(
-            "      unbraid label {output} --dataset DATA && unbraid traverse {output} --dataset DATA -o traversal.png"
-        );
+    let data = if imported.config.dataset == UNKNOWN_DATASET && net.has_encoder() { " --dataset DATA" } else { "" };
+    say!("next: unbraid quantize {output} -o {output}/model.int8.safetensors{data}");
+    if net.has_encoder() {
+        say!("      unbraid label {output}{data}");
+    }
+    if net.has_decoder() {
+        say!("      unbraid traverse {output} -o traversal.png{data}");
     }
 }

@@ -106,6 +106,8 @@ enum Role {
     Mean,
     LogVar,
     LogDeviation,
+    /// σ or σ² itself.
+    Spread,
     Unknown,
 }
 
@@ -120,6 +122,8 @@ impl Role {
             Self::LogDeviation
         } else if has(&["mean", "mu", "loc"]) {
             Self::Mean
+        } else if has(&["sigma", "std", "variance"]) || ["var", "zvar"].contains(&name.as_str()) {
+            Self::Spread
         } else {
             Self::Unknown
         }
@@ -145,7 +149,8 @@ pub fn heads(graph: &Graph, tracer: &Tracer, hints: &Hints, notes: &mut Vec<Stri
         Symbol::Exponential(_) => Role::LogVar,
         _ => Role::of(name),
     };
-    let is_log_var = |candidate: &&&(&str, &Symbol)| matches!(role(candidate), Role::LogVar | Role::LogDeviation);
+    let is_log_var =
+        |candidate: &&&(&str, &Symbol)| matches!(role(candidate), Role::LogVar | Role::LogDeviation | Role::Spread);
     let mean_output = named(mean)
         .or_else(|| plain.iter().find(|c| role(c) == Role::Mean).copied())
         .or_else(|| plain.iter().find(|c| !is_log_var(c)).copied())
@@ -175,6 +180,9 @@ pub fn heads(graph: &Graph, tracer: &Tracer, hints: &Hints, notes: &mut Vec<Stri
         _ => return Err(format!("output {name} is no linear function of a layer; expected the means")),
     };
     let log_var = match (log_var_output, inner) {
+        (Some(&(name, Symbol::Traced(traced))), _) if log_var.is_some() => {
+            Some(Head::new(Some(name), traced, Part::All))
+        }
         (Some(&(name, symbol)), _) => Some(log_var_head(name, symbol, notes)?),
         // σ² = e^(2 · ln σ).
         (None, Some(log_deviation)) => {
@@ -224,6 +232,10 @@ fn log_var_head(name: &str, symbol: &Symbol, notes: &mut Vec<String>) -> Result<
             let head = Head::new(Some(name), &Traced { elements, nodes: traced.nodes.clone() }, Part::All);
             Ok(Head { form: Form::Twice, ..head })
         }
+        (Symbol::Traced(_), Role::Spread) => Err(format!(
+            "output {name}, a deviation or variance that is no e to the power of a layer; pass --log-var {name} if it is its \
+             logarithm, or --mean NAME to take the means alone"
+        )),
         (Symbol::Traced(traced), role) => {
             if role == Role::Unknown {
                 notes.push(format!("{name} is taken as the log-variances"));
@@ -384,4 +396,25 @@ pub fn input(order: &Array<usize>, pixels_of_channel: usize, factor: impl Fn(usi
         let (scale, offset) = factor(index / pixels_of_channel);
         Element::of(INPUT, index).affine(scale, offset)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_outputs_are() {
+        for (name, role) in [
+            ("z_mean", Role::Mean),
+            ("mu", Role::Mean),
+            ("z_log_var", Role::LogVar),
+            ("logvar", Role::LogVar),
+            ("Log-Sigma", Role::LogDeviation),
+            ("sigma", Role::Spread),
+            ("z_std", Role::Spread),
+            ("241", Role::Unknown),
+        ] {
+            assert_eq!(Role::of(name), role, "{name}");
+        }
+    }
 }

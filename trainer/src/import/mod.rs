@@ -1,6 +1,6 @@
 //! Models that others trained: ONNX files of an encoder, a decoder or both become what our trainer writes.
 //!
-//! A file is read ([`graph`](self)), followed from its input to its outputs as elements of layers, ended in one linear layer of
+//! A file is read as a graph, followed from its input to its outputs as elements of layers, ended in one linear layer of
 //! means and log-variances or in pixels, and compared with its own graph, node by node.
 
 mod array;
@@ -38,10 +38,13 @@ pub use self::{
     verify::{LIMIT, Verified},
 };
 use crate::{
-    Error, Result,
+    Error, Result, data,
     export::{IMPORTED, ModelConfig, UNKNOWN_DATASET},
-    model::{Architecture, F32Model, ImageShape, PixelOutput, Shape},
+    model::{Architecture, Autoencoder, F32Model, ImageShape, PixelOutput, Shape},
 };
+
+/// Images of a data set that are compared.
+const COMPARED: usize = 8;
 
 /// What to import, and what its files do not say.
 #[derive(Debug, Clone, Default)]
@@ -66,8 +69,8 @@ pub struct Options {
     pub mean: Option<String>,
     /// The encoder's output of log-variances.
     pub log_var: Option<String>,
-    /// Images, bytes `(N, H, W, C)`, to compare the imported networks on besides random ones.
-    pub images: Vec<u8>,
+    /// The data that the model was trained on, as `--dataset` names it; a few of its images are compared besides random ones.
+    pub dataset: Option<String>,
 }
 
 /// Which of a model's networks a file holds.
@@ -197,16 +200,20 @@ fn import_graphs(
     }
     let model = F32Model::new(architecture.clone(), &weights, &Device::Cpu)?;
     let pixels = options.pixels.clone().unwrap_or_default();
-    let verify_encoder =
-        |e: &Encoder| verify::encoder(&e.graph, &model, (&e.layout, &pixels, &e.heads), &options.images);
+    let images = options.dataset.as_deref().map_or(Ok(Vec::new()), |name| images_of(name, image))?;
+    let codes = match &encoder {
+        Some(_) if !images.is_empty() => model.encode(&images)?.mean,
+        _ => Vec::new(),
+    };
+    let verify_encoder = |e: &Encoder| verify::encoder(&e.graph, &model, (&e.layout, &pixels, &e.heads), &images);
     let verify_decoder =
-        |d: &Decoder| verify::decoder(&d.graph, &model, (&d.layout, &pixels, options.logits), &d.latents, &[]);
+        |d: &Decoder| verify::decoder(&d.graph, &model, (&d.layout, &pixels, options.logits), &d.latents, &codes);
     let (verified_encoder, verified_decoder) =
         (encoder.as_ref().map(verify_encoder).transpose()?, decoder.as_ref().map(verify_decoder).transpose()?);
     let config = ModelConfig {
         architecture,
         objective: IMPORTED.into(),
-        dataset: UNKNOWN_DATASET.into(),
+        dataset: options.dataset.clone().unwrap_or_else(|| UNKNOWN_DATASET.into()),
         steps: 0,
         seed: 0,
         training: origin(options, encoder.as_ref().map(|e| &e.graph), decoder.as_ref().map(|d| &d.graph)),
@@ -215,13 +222,25 @@ fn import_graphs(
     Ok(Imported { config, weights, explanation, notes, encoder: verified_encoder, decoder: verified_decoder })
 }
 
+/// A few images of the data set `name`, spread over it.
+fn images_of(name: &str, image: ImageShape) -> Result<Vec<u8>> {
+    let dataset = data::open(name)?;
+    if dataset.image() != image {
+        let expected = format!("data with images of {image}; those of {name} are {}", dataset.image());
+        return Err(Error::setting("dataset", name, &expected));
+    }
+    let step = dataset.len().div_ceil(COMPARED).max(1);
+    Ok(dataset.batch(&(0..dataset.len()).step_by(step).collect::<Vec<_>>()))
+}
+
 fn understand_encoder(
     graph: Graph,
     options: &Options,
     latents: Option<usize>,
     notes: &mut Vec<String>,
 ) -> Result<Encoder> {
-    let (name, shape) = input_of(&graph, options.image, "one image")?;
+    let (name, shape) =
+        input_of(&graph, |rest| options.image.map_or(Vec::new(), |image| sizes_of(image, rest)), "one image")?;
     let malformed = |field: &str, found: String| malformed(&graph, field, found, "an encoder from images to latents");
     let layout = Layout::of(&shape, options.image, options.channels_last).map_err(|e| malformed("input", e))?;
     let pixels = options.pixels.clone().unwrap_or_default();
@@ -243,10 +262,8 @@ fn understand_decoder(
     (image, latents): (Option<ImageShape>, Option<usize>),
     notes: &mut Vec<String>,
 ) -> Result<Decoder> {
-    let (name, mut shape) = input_of(&graph, None, "one vector of latents").or_else(|error| match latents {
-        Some(n) => Ok((graph.inputs.first().map(|input| input.name.clone()).unwrap_or_default(), vec![1, n])),
-        None => Err(error),
-    })?;
+    let fill = |rank: usize| latents.map_or(Vec::new(), |n| [&[n][..], &vec![1; rank.saturating_sub(1)]].concat());
+    let (name, mut shape) = input_of(&graph, |rest| fill(rest.len()), "one vector of latents")?;
     if shape.len() == 1 {
         shape.insert(0, 1);
     }
@@ -276,8 +293,13 @@ fn understand_decoder(
     Ok(Decoder { graph, network, layout, output, latents: shape })
 }
 
-/// The one input that the outputs depend on, and its shape for a batch of one; free sizes are those of `image`.
-fn input_of(graph: &Graph, image: Option<ImageShape>, expected: &str) -> Result<(String, Vec<usize>)> {
+/// The one input that the outputs depend on, and its shape for a batch of one; `fill` says what free sizes behind the batch are, from
+/// all of them.
+fn input_of(
+    graph: &Graph,
+    fill: impl Fn(&[Option<usize>]) -> Vec<usize>,
+    expected: &str,
+) -> Result<(String, Vec<usize>)> {
     let used = |name: &str| graph.nodes.iter().any(|node| node.inputs.iter().any(|input| input == name));
     let inputs: Vec<_> = graph.inputs.iter().filter(|input| used(&input.name)).collect();
     let [input] = inputs.as_slice() else {
@@ -293,17 +315,9 @@ fn input_of(graph: &Graph, image: Option<ImageShape>, expected: &str) -> Result<
         }
         *batch = Some(1);
     }
-    if let (Some(image), [_, rest @ ..]) = (image, shape.as_mut_slice()) {
-        let (c, h, w) = (image.channels, image.height, image.width);
-        let last = rest.len() == 3 && rest[0] != Some(c) && rest[2] == Some(c);
-        let known = match rest.len() {
-            3 if last => vec![h, w, c],
-            3 => vec![c, h, w],
-            2 => vec![h, w],
-            1 => vec![image.size()],
-            _ => Vec::new(),
-        };
-        rest.iter_mut().zip(known).for_each(|(size, known)| *size = size.or(Some(known)));
+    if let [_, rest @ ..] = shape.as_mut_slice() {
+        let filling = fill(rest);
+        rest.iter_mut().zip(filling).for_each(|(size, known)| *size = size.or(Some(known)));
     }
     let known: Option<Vec<usize>> = shape.into_iter().collect();
     let known = known.filter(|shape| !shape.is_empty()).ok_or_else(|| {
@@ -313,9 +327,21 @@ fn input_of(graph: &Graph, image: Option<ImageShape>, expected: &str) -> Result<
     Ok((input.name.clone(), known))
 }
 
+/// The sizes of `image` behind the batch of an input with the known sizes `rest`.
+fn sizes_of(image: ImageShape, rest: &[Option<usize>]) -> Vec<usize> {
+    let (c, h, w) = (image.channels, image.height, image.width);
+    match *rest {
+        [first, _, last] if first != Some(c) && last == Some(c) => vec![h, w, c],
+        [_, _, _] => vec![c, h, w],
+        [_, _] => vec![h, w],
+        [_] => vec![image.size()],
+        _ => Vec::new(),
+    }
+}
+
 /// The number of latents that a decoder takes, if its file says so.
 fn latents_of(decoder: &Graph) -> Option<usize> {
-    input_of(decoder, None, "").ok().map(|(_, shape)| shape.iter().product())
+    input_of(decoder, |_| Vec::new(), "").ok().map(|(_, shape)| shape.iter().product())
 }
 
 fn last_node(graph: &Graph) -> Result<&Node> {
@@ -330,8 +356,10 @@ fn malformed(graph: &Graph, field: &str, found: String, expected: &str) -> Error
 /// The name of the folder that the files lie in, or of a file.
 fn name_of(options: &Options) -> String {
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let folder =
-        |path: &PathBuf| path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let folder = |path: &PathBuf| {
+        let path = std::path::absolute(path).ok()?;
+        path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
+    };
     let first = options.encoder.as_ref().or(options.decoder.as_ref());
     let plain = ["encoder", "decoder", "model", "generator"];
     let own = first.and_then(stem).filter(|stem| !plain.contains(&stem.as_str()));

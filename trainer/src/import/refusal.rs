@@ -6,7 +6,7 @@ use crate::Error;
 
 /// A node that no layer of ours can stand for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("node {node} ({operator}): {reason}; expected instead: {instead}")]
+#[error("node {node} ({operator}) {reason}; what works instead: {instead}")]
 pub struct Refusal {
     /// The node's name.
     pub node: String,

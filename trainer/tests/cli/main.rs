@@ -6,6 +6,7 @@ mod directories;
 mod exports;
 #[cfg(unix)]
 mod full_disk;
+mod imports;
 mod int8_files;
 mod measuring;
 mod one_network;

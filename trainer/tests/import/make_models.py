@@ -55,12 +55,14 @@ def seeded(network):
     return network.eval()
 
 
-def export(name, network, example, outputs, dynamo=False, opset=17):
+def export(name, network, example, outputs, dynamo=False, opset=17, external=False):
     path = MODELS / f"{name}.onnx"
     if dynamo:
-        torch.onnx.export(network, (example,), path, dynamo=True, external_data=False, output_names=outputs,
+        torch.onnx.export(network, (example,), path, dynamo=True, external_data=external, output_names=outputs,
                           input_names=["input"], dynamic_shapes=({0: "batch"},), opset_version=opset, verbose=False)
-    else:
+    if external:
+        return
+    if not dynamo:
         torch.onnx.export(network, (example,), path, dynamo=False, input_names=["input"], output_names=outputs,
                           opset_version=opset, dynamic_axes={"input": {0: "batch"}})
     model = onnx.load(path)
@@ -171,7 +173,7 @@ def encoders():
     mean, std = [torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
     convolutions = nn.Sequential(nn.Conv2d(3, 5, 4, 2, 1), nn.ReLU(), nn.Conv2d(5, 6, 4, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 4))
     encoder("means_alone", convolutions, (3, 16, 16), {"mean_pixel": [0.485, 0.456, 0.406], "std_pixel": [0.229, 0.224, 0.225]},
-            outputs=["mean"], scale=lambda x: (x - mean) / std, dynamo=True, opset=20)
+            outputs=["mean"], scale=lambda x: (x - mean) / std, dynamo=True, opset=20, external=True)
 
     # Heads that part two layers before the end; log-variances are clipped.
     branch = lambda: nn.Sequential(nn.Linear(48, 7), nn.ReLU(), nn.Linear(7, 3))
@@ -303,6 +305,17 @@ def channels_last():
     keep("keras_decoder", "decoder", (3, 13, 13), None, [given.transpose(0, 3, 1, 2).reshape(COUNT, -1)], ["image"])
 
 
+def tensorflow():
+    """What make_tf_models.py made."""
+    fed = image(1, 28, 28).astype(np.float32) / 255
+    session = onnxruntime.InferenceSession(MODELS / "tf2onnx_encoder.onnx")
+    mean, log_var = session.run(None, {session.get_inputs()[0].name: fed})
+    keep("tf2onnx_encoder", "encoder", (1, 28, 28), None, [mean, log_var], ["mean", "log_var"])
+    session = onnxruntime.InferenceSession(MODELS / "tf2onnx_decoder.onnx")
+    given, = session.run(None, {session.get_inputs()[0].name: latents(3)})
+    keep("tf2onnx_decoder", "decoder", (1, 28, 28), None, [given.transpose(0, 3, 1, 2).reshape(COUNT, -1)], ["image"])
+
+
 def refusals():
     """Graphs that no chain of layers stands for."""
     node = helper.make_node
@@ -353,6 +366,7 @@ if __name__ == "__main__":
         decoders()
     state_dicts()
     channels_last()
+    tensorflow()
     refusals()
     save_file(vectors, HERE / "vectors.safetensors")
     (HERE / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")

@@ -21,6 +21,9 @@ pub fn evaluate(node: &Node, inputs: &Inputs) -> Understood<Option<Value>> {
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
         | "LessOrEqual" | "And" | "Or" => binary(operator, required(node, inputs, 0)?, required(node, inputs, 1)?),
         "Min" | "Max" | "Sum" => extreme(node, inputs),
+        // Real numbers are dealt with above.
+        "Neg" => required(node, inputs, 0)?.ints().map(|x| Value::Int(x.map(|&v| v.wrapping_neg()))),
+        "Abs" => required(node, inputs, 0)?.ints().map(|x| Value::Int(x.map(|&v| v.wrapping_abs()))),
         "Not" => required(node, inputs, 0)?.ints().map(|x| Value::Int(x.map(|&v| i64::from(v == 0)))),
         "Where" => choose(node, inputs),
         "Cast" | "CastLike" => Ok(cast(node, inputs, required(node, inputs, 0)?)),

@@ -28,7 +28,10 @@ use super::{
     refusal::{Refusal, Understood},
     value::Value,
 };
-use crate::model::{Layer, Shape};
+use crate::{
+    export::describe,
+    model::{Layer, Shape},
+};
 
 /// What is known of a value of the graph.
 #[derive(Debug, Clone)]
@@ -219,7 +222,7 @@ impl Tracer {
             };
             if windows.iter().any(|n| !WINDOWS.contains(n)) {
                 let instead = format!("windows, strides and factors of 1 to {}", WINDOWS.end());
-                return node.refuse(format!("becomes a layer with {layer:?}"), instead);
+                return node.refuse(format!("becomes a {}", describe(&layer)), instead);
             }
             let input = self.stages.get(stage.source).map_or(stage.output, |source| source.output);
             let input = if stage.is_linear() { Shape::Features(size(input)) } else { input };
@@ -241,7 +244,7 @@ impl Tracer {
             return node.refuse(format!("becomes {} weights", stage.weight.len()), format!("at most {WEIGHTS}"));
         }
         if let Err(reason) = stage.activation().check() {
-            return node.refuse(reason, "another slope or range");
+            return node.refuse(format!("has {reason}"), "another slope or range");
         }
         self.stages.push(stage);
         Ok(self.stages.len() - 1)
