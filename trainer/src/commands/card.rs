@@ -11,7 +11,6 @@ use unbraid_trainer::{
     Error, export,
     metrics::{Evaluation, Score},
     quantize::report::Report,
-    train::config::TrainConfig,
 };
 
 /// Options of `unbraid card`.
@@ -30,9 +29,7 @@ pub fn run(args: Args) -> Result<()> {
     let int8: Option<Evaluation> = read(&args.model.join(export::INT8_EVALUATION))?;
     let cost: Option<Report> = read(&args.model.join(export::QUANTIZATION))?;
 
-    let training = toml::Table::try_from(&config.training).ok().map(TrainConfig::from_table);
-    let command = training.and_then(|settings| settings.ok()?.command_line(config.steps).ok());
-    export::write_card(&args.model, command, scores(f32.as_ref(), int8.as_ref(), cost.as_ref()))?;
+    export::write_card(&args.model, config.command(), scores(f32.as_ref(), int8.as_ref(), cost.as_ref()))?;
     say!("{}", args.model.join("README.md").display());
     Ok(())
 }

@@ -90,7 +90,8 @@ pub fn run(args: Args) -> Result<()> {
         && dir.is_dir()
     {
         let (config, weights) = export::read(dir)?;
-        export::write(output, &config, &weights, &Extras::default(), force)?;
+        let extras = Extras { command: config.command(), ..Extras::default() };
+        export::write(output, &config, &weights, &extras, force)?;
         say!("{}: {}, whole; written to {}", dir.display(), config.architecture.name, output.display());
         return Ok(());
     }

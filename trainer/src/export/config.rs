@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::weights::Mismatch;
 use crate::model::{Architecture, Factor, Layer, Shape, Window};
-use crate::{Error, Result};
+use crate::{Error, Result, train::config::TrainConfig};
 
 const FORMAT: &str = "unbraid";
 const VERSION: u64 = 1;
@@ -51,6 +51,12 @@ struct ConfigFile<'a> {
 }
 
 impl ModelConfig {
+    /// The command that trains such a model; none for one that others trained.
+    pub fn command(&self) -> Option<String> {
+        let settings = toml::Table::try_from(&self.training).ok()?;
+        TrainConfig::from_table(settings).ok()?.command_line(self.steps).ok()
+    }
+
     /// The text of `config.json`.
     pub(super) fn to_json(&self) -> Result<String> {
         let file = ConfigFile { format: FORMAT, version: VERSION, config: self };

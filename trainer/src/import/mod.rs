@@ -230,7 +230,7 @@ fn images_of(name: &str, image: ImageShape) -> Result<Vec<u8>> {
         return Err(Error::setting("dataset", name, &expected));
     }
     let step = dataset.len().div_ceil(COMPARED).max(1);
-    Ok(dataset.batch(&(0..dataset.len()).step_by(step).collect::<Vec<_>>()))
+    dataset.batch(&(0..dataset.len()).step_by(step).collect::<Vec<_>>())
 }
 
 fn understand_encoder(
