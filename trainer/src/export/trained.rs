@@ -46,7 +46,7 @@ pub fn model_of_run(folder: &Path, warn: impl FnMut(&Error)) -> Result<Trained> 
         dataset: training.dataset.clone(),
         steps: checkpoint.step,
         seed: training.seed,
-        training: serde_json::to_value(training.portable())
+        training: serde_json::to_value(training.portable().to_table()?)
             .map_err(|e| Error::Unsupported(format!("settings as JSON: {e}")))?,
         factors: Vec::new(),
     };

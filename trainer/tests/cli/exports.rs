@@ -23,6 +23,17 @@ fn a_run_becomes_a_model_directory() {
     assert!(String::from_utf8(read("README.md")).unwrap().contains("unbraid train --steps 6"));
     assert!(!read("encoder.onnx").is_empty() && !read("decoder.onnx").is_empty());
 
+    // The directory alone tells the same command.
+    let command = |card: Vec<u8>| {
+        let card = String::from_utf8(card).unwrap();
+        card.lines().find(|line| line.starts_with("unbraid train")).map(str::to_owned)
+    };
+    let of_run = command(read("README.md"));
+    unbraid(folder.path(), "card model").succeeds();
+    assert_eq!(command(read("README.md")), of_run);
+    unbraid(folder.path(), "import model -o copy").succeeds();
+    assert_eq!(command(fs::read(folder.path().join("copy/README.md")).unwrap()), of_run);
+
     // Again: not by accident, and not over anything but a model.
     refused(&folder, "export run -o model", 1, &["model: exists already", "--force"]);
     unbraid(folder.path(), "export run -o model --force").succeeds();
