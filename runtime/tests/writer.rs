@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use networks::Random;
 use safetensors::{Dtype, SafeTensors};
-use unbraid::writer::{self, FactorSpec, FileSpec, LayerSpec, OutputSpec, Parameters, WriteError};
+use unbraid::writer::{self, FactorSpec, FileSpec, LayerSpec, OutputSpec, Parameters, ReadError, WriteError};
 use unbraid::{Expected, Field, LoadError, Model, Place, Shape, metadata};
 
 fn parameters(layer: &mut LayerSpec) -> &mut Parameters {
@@ -50,6 +50,37 @@ fn equal_models_are_equal_bytes() {
         assert_eq!(writer::write(&spec), writer::write(&spec));
         assert_eq!(metadata(&writer::write(&spec).unwrap()).unwrap(), spec.metadata);
     }
+}
+
+#[test]
+fn reading_gives_back_what_was_written() {
+    for seed in 0..200 {
+        let spec = networks::random(seed);
+        let file = writer::write(&spec).unwrap();
+        let read = writer::read(&file).unwrap();
+        assert_eq!((&read.encoder, &read.decoder), (&spec.encoder, &spec.decoder), "seed {seed}");
+        assert_eq!(writer::write(&read).unwrap(), file, "seed {seed}");
+    }
+    assert!(matches!(writer::read(b"no model"), Err(ReadError::Format(_))));
+}
+
+/// No natural weights and biases give such a file; a device runs it all the same.
+#[test]
+fn phases_that_do_not_share_a_bias_are_refused() {
+    let spec = networks::sprites(1);
+    let mut file = writer::write(&spec).unwrap();
+    let (start, bias) = {
+        let tensors = SafeTensors::deserialize(&file).unwrap();
+        let at = |name| tensors.tensor(name).unwrap().data().as_ptr() as usize - file.as_ptr() as usize;
+        (at("plan"), at("decoder.2.bias"))
+    };
+    // Channel 1 of the second phase, of 64 channels.
+    file[bias + 4 * (64 + 1)] ^= 1;
+    file[start + 20..start + 24].fill(0);
+    let checksum = crc32fast::hash(&file[start..]);
+    file[start + 20..start + 24].copy_from_slice(&checksum.to_le_bytes());
+    let error = writer::read(&file).unwrap_err();
+    assert!(matches!(error, ReadError::Phases { place: Place::Decoder(2), channel: 1, .. }), "{error}");
 }
 
 #[test]

@@ -301,7 +301,8 @@ impl Weighted<'_> {
     fn fold(&self) -> Result<(Vec<i8>, Vec<i32>), WriteError> {
         let mut stored = Vec::with_capacity(self.parameters.weights.len());
         let mut folded = Vec::new();
-        for phase in self.phases() {
+        let phases = if self.code == kind::CONV_TRANSPOSE2D { phases(self.window.stride) } else { vec![[0; 2]] };
+        for phase in phases {
             for (weights, bias) in self.parameters.weights.chunks(self.products().max(1)).zip(&self.parameters.biases) {
                 let start = stored.len();
                 self.append_taps(phase, weights, &mut stored);
@@ -315,28 +316,35 @@ impl Weighted<'_> {
         Ok((stored, folded))
     }
 
-    /// (row, column) phases of a transposed convolution in file order; one for all else.
-    fn phases(&self) -> Vec<(usize, usize)> {
-        let [rows, columns] = if self.code == kind::CONV_TRANSPOSE2D { self.window.stride } else { [1, 1] };
-        (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).collect()
-    }
-
     /// Appends the weights of one output channel, `(kernel H, kernel W, in C)`, that belong to a phase.
-    fn append_taps(&self, (row, column): (usize, usize), weights: &[i8], stored: &mut Vec<i8>) {
+    fn append_taps(&self, phase: [usize; 2], weights: &[i8], stored: &mut Vec<i8>) {
         if self.code != kind::CONV_TRANSPOSE2D {
             return stored.extend(weights);
         }
-        let [kernel_height, kernel_width] = self.window.kernel;
-        let [stride_height, stride_width] = self.window.stride;
-        let channels = self.input.shape.channels;
-        // Kernel rows r, r + s, … in falling order read input rows in rising order.
-        for tap_row in (0..taps(kernel_height, stride_height, row)).rev() {
-            for tap_column in (0..taps(kernel_width, stride_width, column)).rev() {
-                let (y, x) = (row + tap_row * stride_height, column + tap_column * stride_width);
-                stored.extend(weights.iter().skip((y * kernel_width + x) * channels).take(channels));
-            }
-        }
+        let elements = phase_elements(self.window.kernel, self.window.stride, self.input.shape.channels, phase);
+        stored.extend(elements.filter_map(|element| weights.get(element)));
     }
+}
+
+/// (row, column) phases of a transposed convolution in file order.
+pub(super) fn phases([rows, columns]: [usize; 2]) -> Vec<[usize; 2]> {
+    (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column])).collect()
+}
+
+/// Where the weights of a phase lie in a transposed convolution's `(kernel H, kernel W, in C)`, in file order.
+pub(super) fn phase_elements(
+    [kernel_height, kernel_width]: [usize; 2],
+    [stride_height, stride_width]: [usize; 2],
+    channels: usize,
+    [row, column]: [usize; 2],
+) -> impl Iterator<Item = usize> {
+    // Kernel rows r, r + s, … in falling order read input rows in rising order.
+    (0..taps(kernel_height, stride_height, row)).rev().flat_map(move |tap_row| {
+        (0..taps(kernel_width, stride_width, column)).rev().flat_map(move |tap_column| {
+            let (y, x) = (row + tap_row * stride_height, column + tap_column * stride_width);
+            (0..channels).map(move |channel| (y * kernel_width + x) * channels + channel)
+        })
+    })
 }
 
 /// int32 as bytes.

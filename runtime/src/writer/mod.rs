@@ -1,9 +1,10 @@
-//! Writes model files: natural weights and biases in, the layout of `docs/format.md` out.
+//! Writes model files: natural weights and biases in, the layout of `docs/format.md` out. And reads them back.
 //!
 //! Zero points are folded into biases and transposed convolutions split into phases here and nowhere else.
 
 mod container;
 mod layers;
+mod read;
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
@@ -11,6 +12,7 @@ use std::vec;
 use std::vec::Vec;
 
 pub use layers::{LayerSpec, OutputSpec, Parameters, Window};
+pub use read::{ReadError, read};
 
 use crate::code::Fixed;
 use crate::error::{Expected, LoadError, Place};
