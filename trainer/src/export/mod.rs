@@ -10,8 +10,10 @@ mod directory;
 #[cfg(test)]
 mod fixture;
 pub mod golden;
+mod graph;
 mod onnx;
 pub(crate) mod onnx_proto;
+mod qdq;
 #[cfg(test)]
 mod tests;
 mod trained;
@@ -22,4 +24,5 @@ pub use card::model_card;
 pub use config::{IMPORTED, ModelConfig, UNKNOWN_DATASET};
 pub use directory::{EVALUATION, Extras, INT8, INT8_EVALUATION, QUANTIZATION, read, write, write_card, write_config};
 pub use onnx::{decoder_onnx, encoder_onnx};
+pub use qdq::qdq_onnx;
 pub use trained::{Trained, model_of_run};

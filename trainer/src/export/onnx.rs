@@ -4,18 +4,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use prost::Message;
 
-use super::onnx_proto::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
-};
+use super::graph::{Graph, size, window};
+use super::onnx_proto::AttributeProto;
 use super::weights::{Values, values};
-use crate::model::{Activation, Architecture, Layer, PixelOutput, Window, missing};
+use crate::model::{Activation, Architecture, Layer, PixelOutput, missing};
 use crate::{Error, Result};
-
-const IR_VERSION: i64 = 8;
-const OPERATOR_SET: i64 = 17;
 
 /// `encoder.onnx`: `image` `(batch, C, H, W)` in \[0, 1\] to `mean` and `log_var`, each `(batch, latents)`.
 ///
@@ -47,21 +41,23 @@ pub fn decoder_onnx(architecture: &Architecture, weights: &BTreeMap<String, Tens
 
 /// [`encoder_onnx`] for values that are known to fit.
 pub(super) fn encoder(architecture: &Architecture, values: &Values) -> Vec<u8> {
-    let mut graph = Graph::new("encoder", values);
-    let code = graph.layers("encoder", &architecture.encoder, "image");
-    graph.slice(&code, 0, architecture.latents, "mean");
-    graph.slice(&code, architecture.latents, 2 * architecture.latents, "log_var");
-    let latents = [architecture.latents];
+    let mut network = Network { graph: Graph::new("encoder"), values };
+    let code = network.layers("encoder", &architecture.encoder, "image");
+    let mut graph = network.graph;
+    let latents = architecture.latents;
+    graph.slice(&code, 1, 0, latents, "mean");
+    graph.slice(&code, 1, latents, 2 * latents, "log_var");
     graph.input("image", &image_shape(architecture), "pixels from 0 to 1");
-    graph.output("mean", &latents, "means of q(z|x)");
-    graph.output("log_var", &latents, "logarithms of the variances of q(z|x)");
-    graph.finish(architecture)
+    graph.output("mean", &[latents], "means of q(z|x)");
+    graph.output("log_var", &[latents], "logarithms of the variances of q(z|x)");
+    finish(graph, "encoder", architecture)
 }
 
 /// [`decoder_onnx`] for values that are known to fit.
 pub(super) fn decoder(architecture: &Architecture, values: &Values) -> Vec<u8> {
-    let mut graph = Graph::new("decoder", values);
-    let last = graph.layers("decoder", &architecture.decoder, "latent");
+    let mut network = Network { graph: Graph::new("decoder"), values };
+    let last = network.layers("decoder", &architecture.decoder, "latent");
+    let mut graph = network.graph;
     match architecture.output {
         PixelOutput::Sigmoid => graph.node("Sigmoid", "sigmoid", &[&last], "image", vec![]),
         PixelOutput::Linear => {
@@ -71,37 +67,31 @@ pub(super) fn decoder(architecture: &Architecture, values: &Values) -> Vec<u8> {
     };
     graph.input("latent", &[architecture.latents], "a point in latent space, N(0, I) where the prior is");
     graph.output("image", &image_shape(architecture), "pixels from 0 to 1");
-    graph.finish(architecture)
+    finish(graph, "decoder", architecture)
+}
+
+/// The file's bytes.
+fn finish(graph: Graph, part: &str, architecture: &Architecture) -> Vec<u8> {
+    let [channels, height, width] = image_shape(architecture);
+    let metadata = vec![
+        ("architecture".into(), architecture.name.clone()),
+        ("image".into(), format!("{channels}x{height}x{width}")),
+        ("latents".into(), architecture.latents.to_string()),
+    ];
+    graph.finish(format!("The {part} of a disentangling autoencoder, {}", architecture.name), metadata)
 }
 
 fn image_shape(architecture: &Architecture) -> [usize; 3] {
     [architecture.image.channels, architecture.image.height, architecture.image.width]
 }
 
-/// A graph under construction.
-struct Graph<'a> {
-    graph: GraphProto,
+/// A network on its way into a graph.
+struct Network<'a> {
+    graph: Graph,
     values: &'a Values,
 }
 
-impl<'a> Graph<'a> {
-    fn new(name: &str, values: &'a Values) -> Self {
-        Self { graph: GraphProto { name: name.into(), ..GraphProto::default() }, values }
-    }
-
-    /// Adds an operation and returns the name of its result.
-    fn node(&mut self, op: &str, name: &str, input: &[&str], output: &str, attribute: Vec<AttributeProto>) -> String {
-        self.graph.node.push(NodeProto {
-            input: input.iter().map(ToString::to_string).collect(),
-            output: vec![output.into()],
-            name: name.into(),
-            op_type: op.into(),
-            attribute,
-            domain: String::new(),
-        });
-        output.into()
-    }
-
+impl Network<'_> {
     /// Adds `layers`, the first of which reads `input`, and returns the name of what the last one gives.
     fn layers(&mut self, part: &str, layers: &[Layer], input: &str) -> String {
         layers.iter().enumerate().fold(input.into(), |x, (i, layer)| self.layer(&format!("{part}.{i}"), layer, &x))
@@ -116,10 +106,10 @@ impl<'a> Graph<'a> {
         }
         let (op, inputs, attributes, activation) = match *layer {
             Layer::Conv2d { kernel, stride, padding, activation, .. } => {
-                ("Conv", vec![x, &weight, &bias], window(Window { kernel, stride, padding }), activation)
+                ("Conv", vec![x, &weight, &bias], window(kernel, stride, padding.sides()), activation)
             }
             Layer::ConvTranspose2d { kernel, stride, padding, output_padding, activation, .. } => {
-                let mut attributes = window(Window { kernel, stride, padding });
+                let mut attributes = window(kernel, stride, padding.sides());
                 if output_padding != [0; 2] {
                     attributes.push(AttributeProto::ints("output_padding", output_padding.map(size).into()));
                 }
@@ -129,27 +119,15 @@ impl<'a> Graph<'a> {
                 ("Gemm", vec![x, &weight, &bias], vec![AttributeProto::int("transB", 1)], activation)
             }
             Layer::MaxPool { kernel, stride, padding } => {
-                ("MaxPool", vec![x], window(Window { kernel, stride, padding }), Activation::Identity)
+                ("MaxPool", vec![x], window(kernel, stride, padding.sides()), Activation::Identity)
             }
-            Layer::UpsampleNearest { factor } => {
-                let [vertical, horizontal] = factor.map(|factor| factor as f32);
-                let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, vertical, horizontal]);
-                let attributes = vec![
-                    AttributeProto::string("mode", "nearest"),
-                    AttributeProto::string("coordinate_transformation_mode", "asymmetric"),
-                    AttributeProto::string("nearest_mode", "floor"),
-                ];
-                // The second input, a region of interest, is left out.
-                return self.node("Resize", name, &[x, "", &scales], &result, attributes);
-            }
+            Layer::UpsampleNearest { factor } => return self.graph.upsample_nearest(name, x, factor, &result),
             Layer::Flatten => ("Flatten", vec![x], vec![AttributeProto::int("axis", 1)], Activation::Identity),
             Layer::Unflatten { channels, height, width } => {
-                // 0 keeps the batch.
-                let shape = self.constant(&format!("{name}.shape"), &[0, channels, height, width]);
-                return self.node("Reshape", name, &[x, &shape], &result, vec![]);
+                return self.graph.unflatten(name, x, [channels, height, width], &result);
             }
         };
-        let linear = self.node(op, name, &inputs, &result, attributes);
+        let linear = self.graph.node(op, name, &inputs, &result, attributes);
         self.activation(name, activation, linear)
     }
 
@@ -171,108 +149,24 @@ impl<'a> Graph<'a> {
         };
         let mut inputs = vec![x];
         if let Activation::Clip { min, max } = activation {
-            inputs.push(self.floats(&format!("{name}.min"), &[], &[min]));
-            inputs.push(self.floats(&format!("{name}.max"), &[], &[max]));
+            inputs.push(self.graph.floats(&format!("{name}.min"), &[], &[min]));
+            inputs.push(self.graph.floats(&format!("{name}.max"), &[], &[max]));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        self.node(op, &format!("{name}.{suffix}"), &inputs, &format!("{name}.activation"), attributes)
-    }
-
-    /// Columns `start..end` of `x` `(batch, features)`.
-    fn slice(&mut self, x: &str, start: usize, end: usize, output: &str) {
-        let start = self.constant(&format!("{output}.start"), &[start]);
-        let end = self.constant(&format!("{output}.end"), &[end]);
-        let axis = self.constant(&format!("{output}.axis"), &[1]);
-        self.node("Slice", output, &[x, &start, &end, &axis], output, vec![]);
+        self.graph.node(op, &format!("{name}.{suffix}"), &inputs, &format!("{name}.activation"), attributes)
     }
 
     fn weight(&mut self, name: &str, shape: &[usize]) {
-        let data = self.values.get(name).into_iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-        self.initializer(name, shape, FLOAT, data);
+        self.graph.floats(name, shape, self.values.get(name).map_or(&[], Vec::as_slice));
     }
-
-    /// A constant of real numbers; returns its name.
-    fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
-        self.initializer(name, shape, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect());
-        name.into()
-    }
-
-    /// A vector of whole numbers; returns its name.
-    fn constant(&mut self, name: &str, values: &[usize]) -> String {
-        let data = values.iter().flat_map(|&v| size(v).to_le_bytes()).collect();
-        self.initializer(name, &[values.len()], INT64, data);
-        name.into()
-    }
-
-    fn initializer(&mut self, name: &str, shape: &[usize], data_type: i32, data: Vec<u8>) {
-        self.graph.initializer.push(TensorProto {
-            dims: shape.iter().map(|&n| size(n)).collect(),
-            data_type: Some(data_type),
-            name: name.into(),
-            raw_data: Some(data),
-            ..TensorProto::default()
-        });
-    }
-
-    fn input(&mut self, name: &str, shape: &[usize], meaning: &str) {
-        self.graph.input.push(value_info(name, shape, meaning));
-    }
-
-    fn output(&mut self, name: &str, shape: &[usize], meaning: &str) {
-        self.graph.output.push(value_info(name, shape, meaning));
-    }
-
-    /// The file's bytes.
-    fn finish(self, architecture: &Architecture) -> Vec<u8> {
-        let [channels, height, width] = image_shape(architecture);
-        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
-        let model = ModelProto {
-            ir_version: Some(IR_VERSION),
-            producer_name: "unbraid".into(),
-            producer_version: env!("CARGO_PKG_VERSION").into(),
-            doc_string: format!("The {} of a disentangling autoencoder, {}", self.graph.name, architecture.name),
-            graph: Some(self.graph),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(OPERATOR_SET) }],
-            metadata_props: vec![
-                entry("architecture", architecture.name.clone()),
-                entry("image", format!("{channels}x{height}x{width}")),
-                entry("latents", architecture.latents.to_string()),
-            ],
-        };
-        model.encode_to_vec()
-    }
-}
-
-fn window(Window { kernel, stride, padding }: Window) -> Vec<AttributeProto> {
-    vec![
-        AttributeProto::ints("kernel_shape", kernel.map(size).into()),
-        AttributeProto::ints("pads", padding.sides().map(size).into()),
-        AttributeProto::ints("strides", stride.map(size).into()),
-    ]
-}
-
-/// A `(batch, ...)` tensor of f32.
-fn value_info(name: &str, shape: &[usize], meaning: &str) -> ValueInfoProto {
-    let batch = DimensionProto { dim_param: Some("batch".into()), dim_value: None };
-    let fixed = shape.iter().map(|&n| DimensionProto { dim_value: Some(size(n)), dim_param: None });
-    let shape = TensorShapeProto { dim: std::iter::once(batch).chain(fixed).collect() };
-    let tensor = TensorTypeProto { elem_type: Some(FLOAT), shape: Some(shape) };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto { tensor_type: Some(tensor) }),
-        doc_string: meaning.into(),
-    }
-}
-
-/// Sizes of tensors that exist in memory fit i64.
-#[allow(clippy::cast_possible_wrap)]
-fn size(n: usize) -> i64 {
-    n as i64
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::super::fixture;
+    use super::super::onnx_proto::{GraphProto, ModelProto};
     use super::*;
 
     fn graph(bytes: &[u8]) -> GraphProto {

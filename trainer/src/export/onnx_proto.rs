@@ -148,6 +148,10 @@ impl AttributeProto {
 
 /// Element type f32.
 pub const FLOAT: i32 = 1;
+/// Element type i8.
+pub const INT8: i32 = 3;
+/// Element type i32.
+pub const INT32: i32 = 6;
 /// Element type i64.
 pub const INT64: i32 = 7;
 

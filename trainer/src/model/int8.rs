@@ -64,13 +64,21 @@ impl Int8Model {
         unbraid::metadata(&self.bytes).map_err(refused_later)
     }
 
+    /// The file's weights and arithmetic, in natural order.
+    ///
+    /// # Errors
+    /// The phases of a transposed convolution have biases of their own.
+    pub fn spec(&self) -> Result<unbraid::writer::FileSpec> {
+        unbraid::writer::read(&self.bytes).map_err(refused_later)
+    }
+
     /// The runtime's view of the bytes.
     fn model(&self) -> Result<unbraid::Model<'_>> {
         unbraid::Model::load(&self.bytes).map_err(refused_later)
     }
 }
 
-/// For what cannot happen to bytes that were checked before, but has no other type.
+/// For what cannot happen to bytes that were checked before, or has no other type.
 fn refused_later(error: impl std::fmt::Display) -> Error {
     Error::Unsupported(error.to_string())
 }

@@ -47,11 +47,13 @@ fn a_run_becomes_a_model_directory() {
 
 #[test]
 fn what_is_no_run_is_not_exported() {
-    let folder = with(&["run", "tiny"]);
-    for path in ["nowhere", "tiny", "run/config.toml"] {
+    let folder = with(&["run", "tiny", "tiny.int8"]);
+    for path in ["nowhere", "tiny.int8", "run/config.toml"] {
         let words = [&*format!("{path}: config.toml"), "no such file", "the folder of a run"];
         refused(&folder, &format!("export {path} -o model"), 1, &words);
     }
+    let words = ["tiny: this is a model directory already", "the folder of a run", "--format qdq-onnx"];
+    refused(&folder, "export tiny -o model", 1, &words);
     fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
     refused(&folder, "export run -o model", 1, &["run/checkpoints: no checkpoint yet"]);
     assert!(!folder.path().join("model").exists());
@@ -63,4 +65,31 @@ fn a_damaged_checkpoint_is_passed_over_by_export_too() {
     edit(&folder.path().join("run/checkpoints/step-00000006.safetensors"), |bytes| bytes.truncate(5000));
     let outcome = unbraid(folder.path(), "export run -o model").succeeds();
     assert!(outcome.err.contains("step-00000006.safetensors") && outcome.out.contains("step 4"), "{}", outcome.err);
+}
+
+#[test]
+fn an_int8_model_becomes_onnx() {
+    let folder = with(&["tiny", "tiny.int8", "run"]);
+    let line = "export tiny.int8 --format qdq-onnx -o onnx";
+    let outcome = unbraid(folder.path(), line).succeeds();
+    assert!(outcome.out.contains("onnx/encoder.qdq.onnx: ") && outcome.out.contains("onnx/decoder.qdq.onnx: "));
+    let written = files(&folder.path().join("onnx"));
+    assert_eq!(written.len(), 2);
+    refused(&folder, line, 1, &["onnx/encoder.qdq.onnx: exists already", "--force"]);
+
+    // A model directory that holds the same file, to the same bytes.
+    fs::rename(folder.path().join("tiny.int8"), folder.path().join("tiny/model.int8.safetensors")).unwrap();
+    unbraid(folder.path(), "export tiny --format qdq-onnx -o onnx --force").succeeds();
+    assert_same(&files(&folder.path().join("onnx")), &written);
+
+    for (source, words) in [
+        ("run", ["run: no model.int8.safetensors here", "expected an int8 file or a model directory"]),
+        ("run/model", ["run/model: no model.int8.safetensors here", "`unbraid quantize run/model -o"]),
+        ("tiny/config.json", ["tiny/config.json: ", "expected an int8 file"]),
+        ("nowhere", ["nowhere: ", "No such file"]),
+    ] {
+        refused(&folder, &format!("export {source} --format qdq-onnx -o new"), 1, &words);
+    }
+    refused(&folder, "export tiny --format pdf -o new", 2, &["'pdf'", "model, qdq-onnx"]);
+    assert!(!folder.path().join("new").exists());
 }
