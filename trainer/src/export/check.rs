@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, TractResult, tvec};
+use tract_onnx::prelude::{DatumExt, Framework, InferenceModelExt, IntoRunnable, TractResult, tvec};
 
 use crate::{
     Error, Result,
@@ -27,7 +27,9 @@ pub fn run(bytes: &[u8], input: &Tensor) -> Result<Vec<Tensor>> {
 }
 
 fn run_tract(mut bytes: &[u8], shape: &[usize], values: &[f32]) -> TractResult<Vec<(Vec<usize>, Vec<f32>)>> {
-    let model = tract_onnx::onnx().model_for_read(&mut bytes)?.into_optimized()?.into_runnable()?;
+    // tract does not optimize quantized networks of a free batch size.
+    let model = tract_onnx::onnx().model_for_read(&mut bytes)?.with_input_fact(0, f32::fact(shape).into())?;
+    let model = model.into_optimized()?.into_runnable()?;
     let input = tract_onnx::prelude::Tensor::from_shape(shape, values)?;
     let outputs = model.run(tvec!(input.into()))?;
     outputs.iter().map(|o| Ok((o.shape().to_vec(), o.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))).collect()
