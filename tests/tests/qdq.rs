@@ -30,7 +30,7 @@ impl Differences {
         for (found, expected) in found.into_iter().zip(expected) {
             let difference = ((found - expected) / unit).abs();
             self.count += 1;
-            self.unequal += usize::from(!(difference < 0.01));
+            self.unequal += usize::from(difference.is_nan() || difference >= 0.01);
             self.largest = self.largest.max(if difference.is_nan() { f32::INFINITY } else { difference });
         }
     }
