@@ -17,6 +17,7 @@ mod elementary;
 pub mod gemm;
 pub mod linear;
 pub mod neutral;
+mod operation;
 mod patches;
 pub mod permute;
 mod product;

@@ -4,9 +4,9 @@
 //! image and kernel; each is the other's gradient. A patch has its values in the order of a PyTorch kernel, `(C, kernel H,
 //! kernel W)`, so that no kernel is rearranged. On a GPU each is one launch; the loops for the CPU are the reference.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{Result, Shape, Tensor, WithDType};
 
-use super::contiguous;
+use super::operation::{Operation, apply1};
 use crate::model::Window;
 
 /// Which pixel of which image each value of each window is.
@@ -25,12 +25,12 @@ pub struct Patches {
 impl Patches {
     /// The windows of `image (N, H, W, C)` as `(N·rows·columns, C·kernel H·kernel W)`, with zeros beyond its border.
     pub fn gather(self, image: &Tensor) -> Result<Tensor> {
-        image.contiguous()?.apply_op1(Gather(self))
+        apply1(Move { patches: self, direction: Direction::Gather }, image)
     }
 
     /// The adjoint of [`Self::gather`]: each pixel of the image `(N, H, W, C)` is the sum of what `patches` have for it.
     pub fn scatter(self, patches: &Tensor) -> Result<Tensor> {
-        patches.contiguous()?.apply_op1(Scatter(self))
+        apply1(Move { patches: self, direction: Direction::Scatter }, patches)
     }
 
     /// Values of a patch.
@@ -70,87 +70,61 @@ impl Patches {
             }
         }
     }
+}
 
-    fn gathered<T: WithDType>(&self, image: &[T]) -> Vec<T> {
-        let mut patches = vec![T::zero(); self.patches_shape().elem_count()];
-        self.each(|patch, pixel| patches[patch] = image[pixel]);
-        patches
-    }
+/// From images to patches, or back.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Gather,
+    Scatter,
+}
 
-    fn scattered<T: WithDType>(&self, patches: &[T]) -> Vec<T> {
-        let mut image = vec![T::zero(); self.image_shape().elem_count()];
-        self.each(|patch, pixel| image[pixel] += patches[patch]);
-        image
-    }
+struct Move {
+    patches: Patches,
+    direction: Direction,
+}
 
-    /// What a kernel on a GPU is told.
-    #[cfg(feature = "cuda")]
-    fn numbers(&self) -> [usize; 11] {
-        let ([height, width, channels], [rows, columns]) = (self.image, self.grid);
-        let Window { kernel: [kernel_y, kernel_x], stride: [stride_y, stride_x], padding } = self.window;
-        let (top, left) = (padding.top, padding.left);
-        [height, width, channels, rows, columns, kernel_y, kernel_x, stride_y, stride_x, top, left]
+impl Move {
+    fn target(&self) -> Shape {
+        match self.direction {
+            Direction::Gather => self.patches.patches_shape(),
+            Direction::Scatter => self.patches.image_shape(),
+        }
     }
 }
 
-struct Gather(Patches);
-
-impl CustomOp1 for Gather {
+impl Operation<1> for Move {
     fn name(&self) -> &'static str {
-        "gather"
+        match self.direction {
+            Direction::Gather => "gather",
+            Direction::Scatter => "scatter",
+        }
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(match storage {
-            CpuStorage::F64(_) => {
-                (CpuStorage::F64(self.0.gathered(contiguous(storage, layout)?)), self.0.patches_shape())
-            }
-            _ => (CpuStorage::F32(self.0.gathered(contiguous(storage, layout)?)), self.0.patches_shape()),
-        })
+    fn shape(&self, _: [&Shape; 1]) -> Shape {
+        self.target()
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        storage: &candle_core::CudaStorage,
-        layout: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let shape = self.0.patches_shape();
-        Ok((super::cuda::map("gather", shape.elem_count(), [(storage, layout)], &self.0.numbers(), &[])?, shape))
+    fn values<T: WithDType>(&self, [from]: [&[T]; 1]) -> Vec<T> {
+        let mut to = vec![T::zero(); self.target().elem_count()];
+        self.patches.each(|patch, pixel| match self.direction {
+            Direction::Gather => to[patch] = from[pixel],
+            Direction::Scatter => to[pixel] += from[patch],
+        });
+        to
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        self.0.scatter(gradient).map(Some)
-    }
-}
-
-struct Scatter(Patches);
-
-impl CustomOp1 for Scatter {
-    fn name(&self) -> &'static str {
-        "scatter"
+    fn numbers(&self) -> Vec<usize> {
+        let Patches { window, image, grid, .. } = self.patches;
+        let border = [window.padding.top, window.padding.left];
+        [&image[..], &grid, &window.kernel, &window.stride, &border].concat()
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(match storage {
-            CpuStorage::F64(_) => {
-                (CpuStorage::F64(self.0.scattered(contiguous(storage, layout)?)), self.0.image_shape())
-            }
-            _ => (CpuStorage::F32(self.0.scattered(contiguous(storage, layout)?)), self.0.image_shape()),
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        storage: &candle_core::CudaStorage,
-        layout: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let shape = self.0.image_shape();
-        Ok((super::cuda::map("scatter", shape.elem_count(), [(storage, layout)], &self.0.numbers(), &[])?, shape))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        self.0.gather(gradient).map(Some)
+    fn gradients(&self, _: [&Tensor; 1], _: &Tensor, g: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let of_x = match self.direction {
+            Direction::Gather => self.patches.scatter(g),
+            Direction::Scatter => self.patches.gather(g),
+        };
+        Ok([Some(of_x?)])
     }
 }

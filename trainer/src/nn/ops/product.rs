@@ -3,11 +3,9 @@
 //! The gradient of a convolution's weight is a product as long as there are windows in a batch and as small as a kernel. A GPU's
 //! library computes it on a few of its multiprocessors, so it is cut into parts that are products of their own.
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage,
-};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage};
 
-use super::contiguous;
+use super::operation::{Operation, apply1};
 
 /// Rows that one part of a sum has, about.
 const ROWS: usize = 1024;
@@ -26,9 +24,10 @@ pub fn expand(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 /// The sum of each column: `(R, C)` to `(C)`; no gradients.
 pub fn column_sums(x: &Tensor) -> Result<Tensor> {
-    let mut x = x.contiguous()?;
+    let mut x = x.detach();
     while x.dim(0)? > 1 {
-        x = x.apply_op1_no_bwd(&FoldRows { parts: x.dim(0)?.div_ceil(FOLD) })?;
+        let (rows, columns) = x.dims2()?;
+        x = apply1(FoldRows { rows, columns, parts: rows.div_ceil(FOLD) }, &x)?;
     }
     x.squeeze(0)
 }
@@ -100,38 +99,30 @@ fn sum_of_outer_products(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Every `parts`-th row added up: `(R, C)` to `(parts, C)`.
 struct FoldRows {
+    rows: usize,
+    columns: usize,
     parts: usize,
 }
 
-impl FoldRows {
-    fn sums<T: WithDType>(&self, x: &[T], columns: usize) -> Vec<T> {
-        let mut sums = vec![T::zero(); self.parts * columns];
-        for (r, row) in x.chunks_exact(columns).enumerate() {
-            let part = r % self.parts * columns;
-            sums[part..part + columns].iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+impl Operation<1> for FoldRows {
+    fn name(&self) -> &'static str {
+        "fold_rows"
+    }
+
+    fn shape(&self, _: [&Shape; 1]) -> Shape {
+        Shape::from((self.parts, self.columns))
+    }
+
+    fn values<T: WithDType>(&self, [x]: [&[T]; 1]) -> Vec<T> {
+        let mut sums = vec![T::zero(); self.parts * self.columns];
+        for (r, row) in (0..self.rows).zip(x.chunks_exact(self.columns)) {
+            let part = r % self.parts * self.columns;
+            sums[part..part + self.columns].iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
         }
         sums
     }
-}
 
-impl CustomOp1 for FoldRows {
-    fn name(&self) -> &'static str {
-        "fold-rows"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, columns) = layout.shape().dims2()?;
-        let sums = match x {
-            CpuStorage::F64(_) => CpuStorage::F64(self.sums(contiguous(x, layout)?, columns)),
-            _ => CpuStorage::F32(self.sums(contiguous(x, layout)?, columns)),
-        };
-        Ok((sums, Shape::from((self.parts, columns))))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        let (rows, columns) = layout.shape().dims2()?;
-        let (count, numbers) = (self.parts * columns, [rows, columns, self.parts]);
-        Ok((super::cuda::map("fold_rows", count, [(x, layout)], &numbers, &[])?, Shape::from((self.parts, columns))))
+    fn numbers(&self) -> Vec<usize> {
+        vec![self.rows, self.columns, self.parts]
     }
 }
