@@ -274,20 +274,8 @@ impl Dataset for Positions {
         Sprites.render(data::index_of(&Sprites, &[values[0], 5, 0, values[1], values[2]])?, pixels)
     }
 
-    fn is_grid(&self) -> bool {
-        true
-    }
-
     fn factors(&self) -> &[FactorInfo] {
         const { &[FactorInfo::new("shape", 3), FactorInfo::new("x", 32), FactorInfo::new("y", 32)] }
-    }
-
-    fn factor_values(&self, index: usize) -> Vec<usize> {
-        vec![index / 1024, index / 32 % 32, index % 32]
-    }
-
-    fn index_of(&self, values: &[usize]) -> Option<usize> {
-        Some((values[0] * 32 + values[1]) * 32 + values[2])
     }
 }
 

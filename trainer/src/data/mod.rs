@@ -61,16 +61,25 @@ pub trait Dataset: Send + Sync {
     fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()>;
 
     /// The generative factors; empty where the data has no labels.
-    fn factors(&self) -> &[FactorInfo];
-
-    /// The factor values of image `index`, one for each of [`Self::factors`].
-    fn factor_values(&self, index: usize) -> Vec<usize>;
+    fn factors(&self) -> &[FactorInfo] {
+        &[]
+    }
 
     /// Whether every combination of factor values has exactly one image. Without it, images cannot be asked for by their factors.
-    fn is_grid(&self) -> bool;
+    /// Data with factors has it, unless it says otherwise: an index counts through them, the last one fastest.
+    fn is_grid(&self) -> bool {
+        !self.factors().is_empty()
+    }
+
+    /// The factor values of image `index`, one for each of [`Self::factors`].
+    fn factor_values(&self, index: usize) -> Vec<usize> {
+        grid_values(self.factors(), index)
+    }
 
     /// The index of the image with these factor values, the inverse of [`Self::factor_values`]; none where the data is no grid.
-    fn index_of(&self, values: &[usize]) -> Option<usize>;
+    fn index_of(&self, values: &[usize]) -> Option<usize> {
+        grid_index(self.factors(), values).filter(|_| self.is_grid())
+    }
 
     /// What is wrong with each image that was left out since it cannot be read.
     fn skipped(&self) -> &[String] {

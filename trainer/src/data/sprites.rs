@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-use super::{Dataset, FactorInfo, grid_index, grid_values};
+use super::{Dataset, FactorInfo};
 use crate::{Result, model::ImageShape};
 
 const SIDE: usize = 64;
@@ -100,17 +100,5 @@ impl Dataset for Sprites {
 
     fn factors(&self) -> &[FactorInfo] {
         &FACTORS
-    }
-
-    fn is_grid(&self) -> bool {
-        true
-    }
-
-    fn factor_values(&self, index: usize) -> Vec<usize> {
-        grid_values(&FACTORS, index)
-    }
-
-    fn index_of(&self, values: &[usize]) -> Option<usize> {
-        grid_index(&FACTORS, values)
     }
 }

@@ -46,20 +46,8 @@ impl Dataset for Grid {
         Ok(())
     }
 
-    fn is_grid(&self) -> bool {
-        true
-    }
-
     fn factors(&self) -> &[FactorInfo] {
         &self.factors
-    }
-
-    fn factor_values(&self, index: usize) -> Vec<usize> {
-        vec![index / 384, index / 64 % 6, index / 8 % 8, index % 8]
-    }
-
-    fn index_of(&self, values: &[usize]) -> Option<usize> {
-        Some(((values[0] * 6 + values[1]) * 8 + values[2]) * 8 + values[3])
     }
 }
 
@@ -81,22 +69,6 @@ impl Dataset for Unlabeled {
 
     fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         self.0.render(index, pixels)
-    }
-
-    fn is_grid(&self) -> bool {
-        false
-    }
-
-    fn factors(&self) -> &[FactorInfo] {
-        &[]
-    }
-
-    fn factor_values(&self, _index: usize) -> Vec<usize> {
-        Vec::new()
-    }
-
-    fn index_of(&self, _values: &[usize]) -> Option<usize> {
-        None
     }
 }
 

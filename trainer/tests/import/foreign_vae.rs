@@ -3,7 +3,7 @@
 use unbraid::Model;
 use unbraid_trainer::{
     Result,
-    data::{Dataset, FactorInfo},
+    data::Dataset,
     export,
     import::{self, Imported, Options},
     model::{Autoencoder, F32Model, ImageShape, Int8Model},
@@ -31,22 +31,6 @@ impl Dataset for Images {
     fn render(&self, index: usize, pixels: &mut [u8]) -> Result<()> {
         pixels.copy_from_slice(&self.0[index * pixels.len()..][..pixels.len()]);
         Ok(())
-    }
-
-    fn is_grid(&self) -> bool {
-        false
-    }
-
-    fn factors(&self) -> &[FactorInfo] {
-        &[]
-    }
-
-    fn factor_values(&self, _: usize) -> Vec<usize> {
-        Vec::new()
-    }
-
-    fn index_of(&self, _: &[usize]) -> Option<usize> {
-        None
     }
 }
 

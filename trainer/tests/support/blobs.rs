@@ -3,7 +3,7 @@
 use rand::RngExt;
 use unbraid_trainer::{
     Result,
-    data::{Dataset, FactorInfo},
+    data::Dataset,
     model::ImageShape,
     rng::{self, Purpose},
 };
@@ -36,21 +36,5 @@ impl Dataset for Blobs {
             *pixel = (colors[channel] / (1.0 + (distance - radius).exp())) as u8;
         }
         Ok(())
-    }
-
-    fn is_grid(&self) -> bool {
-        false
-    }
-
-    fn factors(&self) -> &[FactorInfo] {
-        &[]
-    }
-
-    fn factor_values(&self, _: usize) -> Vec<usize> {
-        Vec::new()
-    }
-
-    fn index_of(&self, _: &[usize]) -> Option<usize> {
-        None
     }
 }

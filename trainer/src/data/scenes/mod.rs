@@ -9,7 +9,7 @@ mod shape;
 
 use std::sync::OnceLock;
 
-use super::{Dataset, FactorInfo, grid_index, grid_values};
+use super::{Dataset, FactorInfo};
 use crate::{Result, model::ImageShape};
 use room::Shares;
 use shape::Shape;
@@ -95,17 +95,5 @@ impl Dataset for Scenes {
 
     fn factors(&self) -> &[FactorInfo] {
         &FACTORS
-    }
-
-    fn is_grid(&self) -> bool {
-        true
-    }
-
-    fn factor_values(&self, index: usize) -> Vec<usize> {
-        grid_values(&FACTORS, index)
-    }
-
-    fn index_of(&self, values: &[usize]) -> Option<usize> {
-        grid_index(&FACTORS, values)
     }
 }
