@@ -12,13 +12,12 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use super::{
-    codes::{Codes, Progress, check, position},
+    codes::{Codes, position},
     learners::{accuracy, logistic::Logistic},
 };
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    model::Autoencoder,
     rng::{Purpose, stream},
 };
 
@@ -143,32 +142,25 @@ impl BetaVaeScore {
     }
 }
 
-/// Scores `model` on the labeled images of `dataset`.
-///
-/// # Errors
-/// The data has no labels or other images than the model takes, a number of the protocol is 0, or the model failed.
-pub fn score(
-    model: &dyn Autoencoder,
-    dataset: &dyn Dataset,
-    protocol: &Protocol,
-    seed: u64,
-    progress: Progress,
-) -> Result<BetaVaeScore> {
-    check(model, dataset)?;
-    let draws = protocol.draw(dataset, seed)?;
-    let codes = Codes::encode(model, dataset, draws.images().collect(), progress)?;
-    Ok(draws.score(&codes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::fake::{Coder, Grid, Unlabeled};
+    use crate::metrics::{
+        codes::check,
+        fake::{Coder, Grid, Unlabeled},
+    };
 
     const SMALL: Protocol = Protocol { train_points: 600, eval_points: 300, ..Protocol::STUDY };
 
+    fn score(model: &Coder, dataset: &dyn Dataset, protocol: &Protocol, seed: u64) -> Result<BetaVaeScore> {
+        check(model, dataset)?;
+        let draws = protocol.draw(dataset, seed)?;
+        let codes = Codes::encode(model, dataset, draws.images().collect(), &|_, _| {})?;
+        Ok(draws.score(&codes))
+    }
+
     fn run(model: &Coder, seed: u64) -> BetaVaeScore {
-        score(model, &Grid::new(), &SMALL, seed, &|_, _| {}).unwrap()
+        score(model, &Grid::new(), &SMALL, seed).unwrap()
     }
 
     #[test]
@@ -215,9 +207,8 @@ mod tests {
 
     #[test]
     fn unlabeled_data_and_empty_protocols_are_refused() {
-        let refused = |dataset: &dyn Dataset, protocol| {
-            score(&Coder::noise(), dataset, &protocol, 0, &|_, _| {}).unwrap_err().to_string()
-        };
+        let refused =
+            |dataset: &dyn Dataset, protocol| score(&Coder::noise(), dataset, &protocol, 0).unwrap_err().to_string();
         assert!(refused(&Unlabeled(Grid::new()), Protocol::STUDY).contains("no labels"));
         assert_eq!(refused(&Grid::new(), Protocol { pairs: 0, ..SMALL }), "pairs = 0: expected at least 1");
     }

@@ -11,6 +11,8 @@
 //! exist because total correlation explodes where latents are close to collinear; the first depends on the latents' scale.
 //! Latents that never move are independent of all and left out. The interval resamples images.
 
+use nalgebra::DMatrix;
+
 use super::labeled::Labeled;
 
 /// Eigenvalues of a correlation matrix count as at least this: a latent that is a copy of another one adds 14 nats
@@ -50,8 +52,8 @@ fn moving(covariance: &Matrix) -> Matrix {
 pub fn total_correlation(covariance: &Matrix) -> f64 {
     let cov = moving(covariance);
     let correlation = |i: usize, j: usize| cov[i][j] / (cov[i][i] * cov[j][j]).sqrt();
-    let correlations = (0..cov.len()).map(|i| (0..cov.len()).map(|j| correlation(i, j)).collect()).collect();
-    let log_det: f64 = eigenvalues(correlations).iter().map(|&value| value.max(LEAST_EIGENVALUE).ln()).sum();
+    let correlations: Matrix = (0..cov.len()).map(|i| (0..cov.len()).map(|j| correlation(i, j)).collect()).collect();
+    let log_det: f64 = eigenvalues(&correlations).iter().map(|&value| value.max(LEAST_EIGENVALUE).ln()).sum();
     (-0.5 * log_det).max(0.0)
 }
 
@@ -59,8 +61,8 @@ pub fn total_correlation(covariance: &Matrix) -> f64 {
 pub fn wasserstein_correlation(covariance: &Matrix) -> f64 {
     let scaled = |i: usize, j: usize| covariance[i][j] * (covariance[i][i] * covariance[j][j]).sqrt();
     let n = covariance.len();
-    let scaled = (0..n).map(|i| (0..n).map(|j| scaled(i, j)).collect()).collect();
-    let root_trace: f64 = eigenvalues(scaled).iter().map(|&value| value.max(0.0).sqrt()).sum();
+    let scaled: Matrix = (0..n).map(|i| (0..n).map(|j| scaled(i, j)).collect()).collect();
+    let root_trace: f64 = eigenvalues(&scaled).iter().map(|&value| value.max(0.0).sqrt()).sum();
     (2.0 * trace(covariance) - 2.0 * root_trace).max(0.0)
 }
 
@@ -74,40 +76,15 @@ fn trace(matrix: &Matrix) -> f64 {
     (0..matrix.len()).map(|i| matrix[i][i]).sum()
 }
 
-/// The eigenvalues of a symmetric matrix, by Jacobi's rotations (Golub & Van Loan 2013, "Matrix Computations", section 8.5).
-fn eigenvalues(mut a: Matrix) -> Vec<f64> {
-    let n = a.len();
-    let off_diagonal = |a: &Matrix| (0..n).flat_map(|i| a[i][..i].iter()).map(|x| x * x).sum::<f64>();
-    let scale: f64 = a.iter().flatten().map(|x| x * x).sum();
-    // Convergence is quadratic: a handful of sweeps; the bound is for what is not finite.
-    for _ in 0..50 {
-        if off_diagonal(&a) <= 1e-30 * scale {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                if a[p][q] != 0.0 {
-                    rotate(&mut a, p, q);
-                }
-            }
-        }
+/// The eigenvalues of a symmetric matrix; NaN where it is not finite.
+fn eigenvalues(matrix: &Matrix) -> Vec<f64> {
+    let n = matrix.len();
+    let values = matrix.iter().flatten();
+    // nalgebra panics on an empty matrix, and may never end on one that is not finite.
+    if n == 0 || values.clone().any(|value| !value.is_finite()) {
+        return vec![f64::NAN; n];
     }
-    (0..n).map(|i| a[i][i]).collect()
-}
-
-/// JᵀAJ with the rotation J in the plane of p and q that makes A_pq 0.
-fn rotate(a: &mut Matrix, p: usize, q: usize) {
-    let tau = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
-    let t = tau.signum() / (tau.abs() + (1.0 + tau * tau).sqrt());
-    let c = 1.0 / (1.0 + t * t).sqrt();
-    let s = t * c;
-    for row in a.iter_mut() {
-        (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
-    }
-    let (head, tail) = a.split_at_mut(q);
-    for (x, y) in head[p].iter_mut().zip(&mut tail[0]) {
-        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
-    }
+    DMatrix::from_row_iterator(n, n, values.copied()).symmetric_eigenvalues().iter().copied().collect()
 }
 
 #[cfg(test)]

@@ -15,11 +15,10 @@
 use rand::RngExt;
 use rayon::prelude::*;
 
-use super::codes::{Codes, Progress, check, draw_indices, position};
+use super::codes::{Codes, draw_indices, position};
 use crate::{
     Error, Result,
     data::{self, Dataset},
-    model::Autoencoder,
     rng::{Purpose, stream},
 };
 
@@ -264,27 +263,20 @@ impl FactorVaeScore {
     }
 }
 
-/// Scores `model` on the labeled images of `dataset`.
-///
-/// # Errors
-/// The data has no labels or other images than the model takes, the protocol has no votes, or the model failed.
-pub fn score(
-    model: &dyn Autoencoder,
-    dataset: &dyn Dataset,
-    protocol: &Protocol,
-    seed: u64,
-    progress: Progress,
-) -> Result<FactorVaeScore> {
-    check(model, dataset)?;
-    let draws = protocol.draw(dataset, seed)?;
-    let codes = Codes::encode(model, dataset, draws.images().collect(), progress)?;
-    Ok(draws.score(protocol, dataset, &codes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::fake::{Coder, Grid, Unlabeled};
+    use crate::metrics::{
+        codes::check,
+        fake::{Coder, Grid, Unlabeled},
+    };
+
+    fn score(model: &Coder, dataset: &dyn Dataset, protocol: &Protocol, seed: u64) -> Result<FactorVaeScore> {
+        check(model, dataset)?;
+        let draws = protocol.draw(dataset, seed)?;
+        let codes = Codes::encode(model, dataset, draws.images().collect(), &|_, _| {})?;
+        Ok(draws.score(protocol, dataset, &codes))
+    }
 
     fn small(protocol: Protocol) -> Protocol {
         let eval_votes = protocol.eval_votes.min(200);
@@ -292,7 +284,7 @@ mod tests {
     }
 
     fn run(model: &Coder, protocol: Protocol) -> FactorVaeScore {
-        score(model, &Grid::new(), &small(protocol), 3, &|_, _| {}).unwrap()
+        score(model, &Grid::new(), &small(protocol), 3).unwrap()
     }
 
     #[test]
@@ -339,18 +331,17 @@ mod tests {
 
     #[test]
     fn seeds_repeat_and_differ() {
-        let run = |seed| score(&Coder::noise(), &Grid::new(), &small(Protocol::PAPER), seed, &|_, _| {}).unwrap();
+        let run = |seed| score(&Coder::noise(), &Grid::new(), &small(Protocol::PAPER), seed).unwrap();
         assert_eq!(run(1), run(1));
         assert_ne!(run(1).votes, run(2).votes);
     }
 
     #[test]
     fn unlabeled_data_and_empty_protocols_are_refused() {
-        let none = |_, _| {};
-        let error = score(&Coder::noise(), &Unlabeled(Grid::new()), &Protocol::PAPER, 0, &none).unwrap_err();
+        let error = score(&Coder::noise(), &Unlabeled(Grid::new()), &Protocol::PAPER, 0).unwrap_err();
         assert!(error.to_string().contains("no labels"));
         let empty = Protocol { images_per_vote: 1, ..Protocol::PAPER };
-        let error = score(&Coder::noise(), &Grid::new(), &empty, 0, &none).unwrap_err();
+        let error = score(&Coder::noise(), &Grid::new(), &empty, 0).unwrap_err();
         assert_eq!(error.to_string(), "images_per_vote = 1: expected at least 2");
         assert_eq!(Protocol::named("study").unwrap(), Protocol::STUDY);
         assert!(Protocol::named("mig").is_err());

@@ -355,8 +355,10 @@ mod tests {
         let model = Coder::noise();
         let evaluation = evaluate(&model, &Grid::new(), &options(), &|_, _| {}).unwrap();
         for protocol in &options().protocols {
-            let alone = factor_vae::score(&model, &Grid::new(), protocol, 5, &|_, _| {}).unwrap();
-            assert_eq!(evaluation.score("factor-vae", protocol.name).unwrap().value, alone.score);
+            let draws = protocol.draw(&Grid::new(), 5).unwrap();
+            let codes = Codes::encode(&model, &Grid::new(), draws.images().collect(), &|_, _| {}).unwrap();
+            let alone = draws.score(protocol, &Grid::new(), &codes).score;
+            assert_eq!(evaluation.score("factor-vae", protocol.name).unwrap().value, alone);
         }
     }
 
