@@ -1,16 +1,13 @@
 //! `unbraid card`
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use serde::de::DeserializeOwned;
+use anyhow::Result;
 use unbraid_trainer::{
-    Error, export,
+    export,
     metrics::{Evaluation, Score},
     quantize::report::Report,
+    train::files::read_json,
 };
 
 /// Options of `unbraid card`.
@@ -25,22 +22,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let (config, _) = export::read(&args.model)?;
-    let f32: Option<Evaluation> = read(&args.model.join(export::EVALUATION))?;
-    let int8: Option<Evaluation> = read(&args.model.join(export::INT8_EVALUATION))?;
-    let cost: Option<Report> = read(&args.model.join(export::QUANTIZATION))?;
+    let f32: Option<Evaluation> = read_json(&args.model.join(export::EVALUATION))?;
+    let int8: Option<Evaluation> = read_json(&args.model.join(export::INT8_EVALUATION))?;
+    let cost: Option<Report> = read_json(&args.model.join(export::QUANTIZATION))?;
 
     export::write_card(&args.model, config.command(), scores(f32.as_ref(), int8.as_ref(), cost.as_ref()))?;
     say!("{}", args.model.join("README.md").display());
     Ok(())
-}
-
-/// The JSON in `path`; nothing where there is no such file.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(path)(e).into()),
-    }
 }
 
 /// The card's section on scores, f32 beside int8.

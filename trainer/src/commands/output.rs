@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
-use unbraid_trainer::train::files::{refuse_existing, write_atomic};
+use unbraid_trainer::train::files::{refuse_existing, write_json};
 
 /// The options of commands that measure.
 #[derive(clap::Args)]
@@ -28,15 +28,14 @@ impl Output {
 
     /// Prints `result`, as a table under `heading`, and writes its JSON where asked to.
     pub fn give(&self, heading: Option<&str>, result: &(impl Serialize + ToString)) -> Result<()> {
-        let json = serde_json::to_string_pretty(result)? + "\n";
         if self.json {
-            say!("{}", json.trim_end());
+            say!("{}", serde_json::to_string_pretty(result)?);
         } else {
             heading.iter().for_each(|heading| say!("{heading}"));
             say!("{}", result.to_string().trim_end());
         }
         if let Some(path) = &self.output {
-            write_atomic(path, json.as_bytes())?;
+            write_json(path, result)?;
         }
         Ok(())
     }

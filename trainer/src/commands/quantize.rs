@@ -11,7 +11,7 @@ use unbraid_trainer::{
         calibrate::Calibration,
         report::{COMPARED, compare},
     },
-    train::files::{refuse_existing, write_atomic},
+    train::files::{refuse_existing, write_atomic, write_json},
 };
 
 use super::dataset_of;
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<()> {
         int8.factors()?.len()
     );
     if let Some(path) = args.report {
-        write_atomic(&path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
+        write_json(&path, &report)?;
     }
     Ok(())
 }

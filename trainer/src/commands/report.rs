@@ -16,12 +16,12 @@ use unbraid_trainer::{
     report::{Log, Quantized, Report, Sheets, kept_scores},
     train::{
         config::TrainConfig,
-        files::{refuse_existing, write_atomic},
+        files::{read_json, refuse_existing, write_atomic},
         run::read_config,
     },
 };
 
-use super::{card::read, dataset_of, extension, measure_with_bar};
+use super::{dataset_of, extension, measure_with_bar};
 
 /// Options of `unbraid report`.
 ///
@@ -179,7 +179,7 @@ fn open_int8(
 
 /// Adds the scores of an earlier evaluation that this one lacks; says which.
 fn keep_scores(evaluation: &mut Evaluation, directory: &Path, name: &str) -> Result<Vec<String>> {
-    let stored = read(&directory.join(name))?;
+    let stored = read_json(&directory.join(name))?;
     let kept = stored.map(|stored| kept_scores(evaluation, stored)).unwrap_or_default();
     if kept.is_empty() {
         return Ok(Vec::new());

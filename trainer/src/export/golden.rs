@@ -16,7 +16,7 @@ use crate::{
     data::Dataset,
     model::{Autoencoder, Int8Model},
     rng::{self, Purpose},
-    train::files::write_atomic,
+    train::files::{write_atomic, write_json},
     viz::{self, samples},
 };
 
@@ -58,9 +58,8 @@ pub fn write(dir: &Path, dataset: &dyn Dataset) -> Result<Golden> {
     let golden = compute(&int8, &inputs)?;
     // Without separators: a row of COUNT images.
     let sheet = viz::png(&viz::row(&inputs, int8.image())?)?;
-    let json = serde_json::to_string_pretty(&golden).map_err(|e| Error::Unsupported(format!("{VECTORS}: {e}")))?;
     write_atomic(&dir.join(INPUTS), &sheet)?;
-    write_atomic(&dir.join(VECTORS), (json + "\n").as_bytes())?;
+    write_json(&dir.join(VECTORS), &golden)?;
     Ok(golden)
 }
 
@@ -71,14 +70,8 @@ pub fn write(dir: &Path, dataset: &dyn Dataset) -> Result<Golden> {
 pub fn check(dir: &Path) -> Result<Golden> {
     let path = dir.join(VECTORS);
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let malformed = |field: &str, found: String, expected: String| Error::Malformed {
-        path: path.clone(),
-        field: field.into(),
-        found,
-        expected,
-    };
     let golden: Golden = serde_json::from_slice(&bytes)
-        .map_err(|e| malformed("content", e.to_string(), "the golden vectors of a model".into()))?;
+        .map_err(|e| Error::malformed(&path, "content", e, "the golden vectors of a model"))?;
     let int8 = Int8Model::open(&dir.join(INT8))?;
     let inputs = viz::read_row(&dir.join(INPUTS), int8.image())?;
     let found = compute(&int8, &inputs)?;
@@ -86,7 +79,7 @@ pub fn check(dir: &Path) -> Result<Golden> {
     for (field, expected) in expected_fields.as_object().into_iter().flatten() {
         if found_fields.get(field) != Some(expected) {
             let found = found_fields.get(field).map_or_else(String::new, ToString::to_string);
-            return Err(malformed(field, found, expected.to_string()));
+            return Err(Error::malformed(&path, field, found, &expected.to_string()));
         }
     }
     Ok(golden)

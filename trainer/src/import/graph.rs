@@ -72,12 +72,7 @@ impl Graph {
     /// It cannot be read or is no ONNX file of operator set 9 or newer.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
-        let malformed = |field: &str, found: String, expected: &str| Error::Malformed {
-            path: path.into(),
-            field: field.into(),
-            found,
-            expected: expected.into(),
-        };
+        let malformed = |field: &str, found: String, expected: &str| Error::malformed(path, field, found, expected);
         let model = ModelProto::decode(bytes.as_slice())
             .map_err(|e| malformed("content", e.to_string(), "an ONNX file, whole"))?;
         let own = model.opset_import.iter().find(|set| set.domain.is_empty() || set.domain == "ai.onnx");

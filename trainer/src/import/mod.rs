@@ -350,7 +350,7 @@ fn last_node(graph: &Graph) -> Result<&Node> {
 }
 
 fn malformed(graph: &Graph, field: &str, found: String, expected: &str) -> Error {
-    Error::Malformed { path: graph.path.clone(), field: field.into(), found, expected: expected.into() }
+    Error::malformed(&graph.path, field, found, expected)
 }
 
 /// The name of the folder that the files lie in, or of a file.

@@ -141,12 +141,7 @@ fn ones() -> [usize; 2] {
 pub fn read(weights: &Path, layers: &Path) -> Result<Model> {
     let tensors = tensors(weights)?;
     let text = fs::read_to_string(layers).map_err(Error::io(layers))?;
-    let malformed = |field: &str, found: String, expected: &str| Error::Malformed {
-        path: layers.into(),
-        field: field.into(),
-        found,
-        expected: expected.into(),
-    };
+    let malformed = |field: &str, found: String, expected: &str| Error::malformed(layers, field, found, expected);
     let file: File = toml::from_str(&text).map_err(|e| {
         malformed("content", e.to_string().trim_end().to_owned(), "image, latents, encoder and decoder")
     })?;
@@ -207,12 +202,7 @@ pub fn read(weights: &Path, layers: &Path) -> Result<Model> {
 /// The tensors of a safetensors file.
 fn tensors(path: &Path) -> Result<BTreeMap<String, Value>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let malformed = |field: &str, found: String, expected: &str| Error::Malformed {
-        path: path.into(),
-        field: field.into(),
-        found,
-        expected: expected.into(),
-    };
+    let malformed = |field: &str, found: String, expected: &str| Error::malformed(path, field, found, expected);
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         let expected = "a safetensors file, as safetensors.torch.save_file(model.state_dict(), ...) writes it";
         malformed("content", e.to_string(), expected)

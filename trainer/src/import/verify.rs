@@ -52,12 +52,9 @@ impl Largest {
     fn verified(self, graph: &Graph, inputs: usize) -> Result<Verified> {
         let limit = LIMIT * self.scale.max(1.0);
         if self.difference > limit {
-            return Err(Error::Malformed {
-                path: graph.path.clone(),
-                field: "verification".into(),
-                found: format!("outputs off by {:e} after the import", self.difference),
-                expected: format!("at most {limit:e}; this is a mistake of the import, please report it"),
-            });
+            let found = format!("outputs off by {:e} after the import", self.difference);
+            let expected = format!("at most {limit:e}; this is a mistake of the import, please report it");
+            return Err(Error::malformed(&graph.path, "verification", found, &expected));
         }
         Ok(Verified { inputs, difference: self.difference })
     }

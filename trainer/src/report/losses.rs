@@ -1,10 +1,6 @@
 //! Losses over time, from a run's `metrics.jsonl`.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
@@ -35,11 +31,9 @@ impl Log {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         let mut terms: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
-            let damaged = || Error::Malformed {
-                path: PathBuf::from(path),
-                field: format!("line {}", number + 1),
-                found: line.chars().take(60).collect(),
-                expected: "a step and its loss terms, as `unbraid train` writes them".into(),
+            let damaged = || {
+                let (field, found) = (format!("line {}", number + 1), line.chars().take(60).collect::<String>());
+                Error::malformed(path, &field, found, "a step and its loss terms, as `unbraid train` writes them")
             };
             let values: BTreeMap<String, Value> = serde_json::from_str(line).map_err(|_| damaged())?;
             let step = values.get("step").and_then(Value::as_u64).ok_or_else(damaged)?;

@@ -61,10 +61,8 @@ impl Sheets {
 /// The picture in a PNG file, as a small one.
 fn read_sheet(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let picture = image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| {
-        let (path, field, found) = (path.into(), "picture".into(), e.to_string());
-        Error::Malformed { path, field, found, expected: "a PNG file".into() }
-    })?;
+    let picture = image::load_from_memory_with_format(&bytes, ImageFormat::Png)
+        .map_err(|e| Error::malformed(path, "picture", e, "a PNG file"))?;
     viz::small_png(&picture.to_rgb8())
 }
 

@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use super::{
     job::{Outcome, Record},
     plan::{Entry, Plan},
@@ -17,7 +15,7 @@ use crate::{
     Error, Result,
     train::{
         config::TrainConfig,
-        files::{make_folder, parent, write_atomic},
+        files::{make_folder, parent, read_json, write_atomic, write_json},
         run::read_config,
     },
 };
@@ -56,12 +54,8 @@ impl Sweep {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN);
         if !path.is_file() {
-            return Err(Error::Malformed {
-                path: folder.into(),
-                field: PLAN.into(),
-                found: "no such file".into(),
-                expected: "the folder of a sweep, as `unbraid sweep FILE` makes it".into(),
-            });
+            let expected = "the folder of a sweep, as `unbraid sweep FILE` makes it";
+            return Err(Error::malformed(folder, PLAN, "no such file", expected));
         }
         Ok(Self { folder: folder.into(), plan: Plan::read(&path)? })
     }
@@ -219,27 +213,6 @@ impl Sweep {
 fn changed(entry: &Entry, key: &str, found: impl ToString, was: &str) -> Error {
     let expected = format!("{was}, as this run was started; give the group a new `name`, or sweep into another folder");
     Error::setting(&format!("{}: {key}", entry.name), found, &expected)
-}
-
-/// The JSON in `path`; nothing where there is no such file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Malformed {
-            path: path.into(),
-            field: "JSON".into(),
-            found: e.to_string(),
-            expected: "what this version of unbraid writes".into(),
-        }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(path)(e)),
-    }
-}
-
-/// Writes `value` as JSON.
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::Unsupported(format!("{}: as JSON: {e}", path.display())))?;
-    write_atomic(path, (json + "\n").as_bytes())
 }
 
 impl fmt::Display for State {

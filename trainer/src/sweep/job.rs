@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    folder::{Sweep, read_json, write_json},
+    folder::Sweep,
     plan::{Entry, Evaluate},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     quantize::{self, report},
     train::{
         config::TrainConfig,
-        files::write_atomic,
+        files::{read_json, write_atomic, write_json},
         run::{Event, Run},
     },
 };

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap, path::Path};
 use serde::Serialize;
 
 use super::{
-    folder::{State, Sweep, read_json, write_json},
+    folder::{State, Sweep},
     html::Picture,
     plan::Entry,
     selection,
@@ -15,7 +15,7 @@ use crate::{
     export::{EVALUATION, INT8, INT8_EVALUATION},
     metrics::{Evaluation, Metric},
     model,
-    train::files::write_atomic,
+    train::files::{read_json, write_atomic, write_json},
     viz::{Traversal, samples},
 };
 

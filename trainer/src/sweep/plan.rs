@@ -94,12 +94,9 @@ impl Plan {
     /// The file cannot be read, is no TOML, or a key, named with what was found and what was expected, makes no sense.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
-        let table = text.parse::<Table>().map_err(|e| Error::Malformed {
-            path: path.into(),
-            field: "TOML".into(),
-            found: e.to_string().trim_end().into(),
-            expected: "a sweep, as docs/sweep.md explains it".into(),
-        })?;
+        let expected = "a sweep, as docs/sweep.md explains it";
+        let table =
+            text.parse::<Table>().map_err(|e| Error::malformed(path, "TOML", e.to_string().trim_end(), expected))?;
         Self::from_table(&table, text, &crate::train::files::parent(path))
     }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    folder::{Sweep, read_json, write_json},
+    folder::Sweep,
     plan::{Entry, Evaluate},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         selection::{self, Options, Selection},
     },
     model::{self, Autoencoder},
+    train::files::{read_json, write_json},
 };
 
 /// The UDR scores of `finished` runs by name, as [`selection::select`] gives them. A run without another one of its

@@ -9,15 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Engine, Entry, State, Sweep,
-    folder::{read_json, write_json},
-};
+use super::{Engine, Entry, State, Sweep};
 use crate::{
     Error, Result,
     train::{
         config::quoted,
-        files::{make_folder, write_atomic},
+        files::{make_folder, read_json, write_atomic, write_json},
     },
 };
 

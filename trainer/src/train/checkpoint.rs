@@ -77,12 +77,7 @@ pub fn save(folder: &Path, step: u64, state: &BTreeMap<String, Tensor>, keep: us
 /// The file is missing, truncated or changed.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let malformed = |field: &str, found: String, expected: &str| Error::Malformed {
-        path: path.into(),
-        field: field.into(),
-        found,
-        expected: expected.into(),
-    };
+    let malformed = |field: &str, found: String, expected: &str| Error::malformed(path, field, found, expected);
     let broken = |e: safetensors::SafeTensorError| malformed("content", e.to_string(), "a whole safetensors file");
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{Error, Result};
 
 /// How the names of files and folders begin that are still being written.
@@ -30,6 +32,30 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
     file.persist(path).map_err(|e| Error::Io { path: path.into(), cause: e.error })?;
     sync_folder(&folder)
+}
+
+/// Writes `value` as JSON, whole or not at all.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::Unsupported(format!("{}: as JSON: {e}", path.display())))?;
+    write_atomic(path, (json + "\n").as_bytes())
+}
+
+/// The JSON in `path`; nothing where there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or is not what this version of unbraid writes.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| Error::malformed(path, "JSON", e, "what this version of unbraid writes")),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path)(e)),
+    }
 }
 
 /// Removes from `folder` what a killed process was writing. Nobody else may be writing there.

@@ -325,20 +325,14 @@ fn kept_architecture(folder: &Path) -> String {
 pub fn read_config(folder: &Path) -> Result<TrainConfig> {
     let path = folder.join("config.toml");
     let text = fs::read_to_string(&path).map_err(|cause| match cause.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::Malformed {
-            path: folder.into(),
-            field: "config.toml".into(),
-            found: "no such file".into(),
-            expected: "the folder of a run, as `unbraid train` makes it".into(),
-        },
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            let expected = "the folder of a run, as `unbraid train` makes it";
+            Error::malformed(folder, "config.toml", "no such file", expected)
+        }
         _ => Error::Io { path: path.clone(), cause },
     })?;
-    let malformed = |found: String| Error::Malformed {
-        path: path.clone(),
-        field: "settings".into(),
-        found,
-        expected: "the settings of a run, as `unbraid train` writes them".into(),
-    };
+    let expected = "the settings of a run, as `unbraid train` writes them";
+    let malformed = |found: String| Error::malformed(&path, "settings", found, expected);
     let table = text.parse::<toml::Table>().map_err(|e| malformed(e.to_string()))?;
     let mut config = TrainConfig::from_table(table).map_err(|e| malformed(e.to_string()))?;
     if architecture_file::is_file(&config.architecture) {

@@ -74,12 +74,8 @@ pub fn row(images: &[u8], shape: ImageShape) -> Result<RgbImage> {
 /// # Errors
 /// The file cannot be read, or is no row of such images.
 pub fn read_row(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
-    let malformed = |found: String| Error::Malformed {
-        path: path.into(),
-        field: "picture".into(),
-        found,
-        expected: format!("a row of images of {shape:?}"),
-    };
+    let expected = format!("a row of images of {shape:?}");
+    let malformed = |found: String| Error::malformed(path, "picture", found, &expected);
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let sheet =
         image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|e| malformed(e.to_string()))?.to_rgb8();
