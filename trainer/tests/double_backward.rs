@@ -60,10 +60,25 @@ fn composed(layers: &[Layer], weights: &BTreeMap<String, Tensor>) -> Network {
     network
 }
 
-/// E(‖g‖ - 1)² of the gradients of output 1.
+/// Whether rounding may decide on which side of zero an input of an activation is, and with it the slope there.
+fn near_a_kink(layers: &[Layer], weights: &BTreeMap<String, Tensor>, x: &Tensor) -> bool {
+    (0..layers.len() - 1).any(|i| {
+        let mut start = layers[..=i].to_vec();
+        match &mut start[i] {
+            Layer::Conv2d { activation, .. }
+            | Layer::ConvTranspose2d { activation, .. }
+            | Layer::Linear { activation, .. } => *activation = Activation::Identity,
+            _ => return false,
+        }
+        let inputs = network(&start, weights).forward(x).unwrap().abs().unwrap();
+        inputs.min_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5
+    })
+}
+
+/// E(‖g‖ - 1)² of the gradients of output 1. The square root has no derivative at 0, where no unit is active.
 fn penalty(network: &Network, x: &Tensor) -> Result<Tensor> {
     let g = network.input_gradient(x, 1).unwrap();
-    let norm = g.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
+    let norm = (g.flatten_from(1)?.sqr()?.sum(1)? + 1e-12)?.sqrt()?;
     (norm - 1.0)?.sqr()?.mean_all()
 }
 
@@ -74,11 +89,14 @@ fn gradients(network: &Network, x: &Tensor) -> Vec<Tensor> {
     network.take_gradients(&loss.backward().unwrap()).unwrap()
 }
 
+fn greatest(tensor: &Tensor) -> f32 {
+    tensor.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+}
+
 #[track_caller]
-fn assert_close(what: &str, a: &Tensor, b: &Tensor) {
+fn assert_close(what: &str, a: &Tensor, b: &Tensor, scale: f32) {
     assert_eq!(a.dims(), b.dims(), "{what}");
-    let greatest = |t: &Tensor| t.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-    let (difference, scale) = (greatest(&(a - b).unwrap()), greatest(b).max(1.0));
+    let (difference, scale) = (greatest(&(a - b).unwrap()), scale.max(1.0));
     assert!(difference <= 2e-5 * scale, "{what}: differs by {difference}, values up to {scale}");
 }
 
@@ -103,11 +121,14 @@ proptest! {
         let weights = weights(&layers, seed);
         let (fused, composed) = (network(&layers, &weights), composed(&layers, &weights));
         let x = random(&[n, IMAGE.0, IMAGE.1, IMAGE.2], seed + 100);
+        prop_assume!(!near_a_kink(&layers, &weights, &x));
         let [ours, theirs] = [&fused, &composed].map(|network| network.input_gradient(&x, 1).unwrap());
-        assert_close("input gradient", &ours, &theirs);
-        let names = fused.variables();
-        for ((name, _), (ours, theirs)) in names.iter().zip(gradients(&fused, &x).iter().zip(&gradients(&composed, &x))) {
-            assert_close(name, ours, theirs);
+        assert_close("input gradient", &ours, &theirs, greatest(&theirs));
+        let [ours, theirs] = [&fused, &composed].map(|network| gradients(network, &x));
+        // A bias's gradient is a sum that may cancel: it rounds as its terms do, not as what is left.
+        let scale = theirs.iter().map(greatest).fold(0.0, f32::max);
+        for ((name, _), (ours, theirs)) in fused.variables().iter().zip(ours.iter().zip(&theirs)) {
+            assert_close(name, ours, theirs, scale);
         }
     }
 }
