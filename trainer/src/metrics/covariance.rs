@@ -11,7 +11,7 @@
 //! exist because total correlation explodes where latents are close to collinear; the first depends on the latents' scale.
 //! Latents that never move are independent of all and left out. The interval resamples images.
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 
 use super::labeled::Labeled;
 
@@ -19,72 +19,55 @@ use super::labeled::Labeled;
 /// of total correlation, not an infinity.
 pub const LEAST_EIGENVALUE: f64 = 1e-12;
 
-/// A symmetric matrix, row by row.
-pub type Matrix = Vec<Vec<f64>>;
-
 /// The covariance (over n - 1) of the latents of `data`, `(latents, latents)`; sample i counts `counts[i]` times.
-pub fn covariance(data: &Labeled, counts: &[u32]) -> Matrix {
+pub fn covariance(data: &Labeled, counts: &[u32]) -> DMatrix<f64> {
     let n: f64 = counts.iter().map(|&count| f64::from(count)).sum();
-    let rows = || data.codes.chunks_exact(data.latents.max(1)).zip(counts).filter(|(_, count)| **count > 0);
-    let mut mean = vec![0.0; data.latents];
-    for (row, &count) in rows() {
-        mean.iter_mut().zip(row).for_each(|(mean, &z)| *mean += f64::from(count) * f64::from(z) / n);
-    }
-    let mut covariance = vec![vec![0.0; data.latents]; data.latents];
-    let mut centered = vec![0.0; data.latents];
-    for (row, &count) in rows() {
-        centered.iter_mut().zip(row).zip(&mean).for_each(|((c, &z), mean)| *c = f64::from(z) - mean);
-        let weight = f64::from(count) / (n - 1.0);
-        for (i, sums) in covariance.iter_mut().enumerate() {
-            sums.iter_mut().zip(&centered).for_each(|(sum, c)| *sum += weight * centered[i] * c);
-        }
+    let codes = || {
+        let rows = data.codes.chunks_exact(data.latents.max(1)).zip(counts).filter(|(_, count)| **count > 0);
+        rows.map(|(row, &count)| {
+            (DVector::from_iterator(row.len(), row.iter().copied().map(f64::from)), f64::from(count))
+        })
+    };
+    let mut mean = DVector::zeros(data.latents);
+    codes().for_each(|(code, count)| mean.axpy(count / n, &code, 1.0));
+    let mut covariance = DMatrix::zeros(data.latents, data.latents);
+    for (code, count) in codes() {
+        let centered = code - &mean;
+        covariance.ger(count / (n - 1.0), &centered, &centered, 1.0);
     }
     covariance
 }
 
-/// The rows and columns whose variance is not 0.
-fn moving(covariance: &Matrix) -> Matrix {
-    let moving: Vec<usize> = (0..covariance.len()).filter(|&i| covariance[i][i] > 0.0).collect();
-    moving.iter().map(|&i| moving.iter().map(|&j| covariance[i][j]).collect()).collect()
-}
-
 /// Gaussian total correlation, nats.
-pub fn total_correlation(covariance: &Matrix) -> f64 {
-    let cov = moving(covariance);
-    let correlation = |i: usize, j: usize| cov[i][j] / (cov[i][i] * cov[j][j]).sqrt();
-    let correlations: Matrix = (0..cov.len()).map(|i| (0..cov.len()).map(|j| correlation(i, j)).collect()).collect();
-    let log_det: f64 = eigenvalues(&correlations).iter().map(|&value| value.max(LEAST_EIGENVALUE).ln()).sum();
+pub fn total_correlation(covariance: &DMatrix<f64>) -> f64 {
+    let moving: Vec<usize> = (0..covariance.nrows()).filter(|&i| covariance[(i, i)] > 0.0).collect();
+    let correlation = |i, j| covariance[(i, j)] / (covariance[(i, i)] * covariance[(j, j)]).sqrt();
+    let correlations = DMatrix::from_fn(moving.len(), moving.len(), |i, j| correlation(moving[i], moving[j]));
+    let log_det: f64 = eigenvalues(correlations).iter().map(|&value| value.max(LEAST_EIGENVALUE).ln()).sum();
     (-0.5 * log_det).max(0.0)
 }
 
 /// Gaussian Wasserstein correlation, in the latents' units squared.
-pub fn wasserstein_correlation(covariance: &Matrix) -> f64 {
-    let scaled = |i: usize, j: usize| covariance[i][j] * (covariance[i][i] * covariance[j][j]).sqrt();
-    let n = covariance.len();
-    let scaled: Matrix = (0..n).map(|i| (0..n).map(|j| scaled(i, j)).collect()).collect();
-    let root_trace: f64 = eigenvalues(&scaled).iter().map(|&value| value.max(0.0).sqrt()).sum();
-    (2.0 * trace(covariance) - 2.0 * root_trace).max(0.0)
+pub fn wasserstein_correlation(covariance: &DMatrix<f64>) -> f64 {
+    let scaled = |i, j| covariance[(i, j)] * (covariance[(i, i)] * covariance[(j, j)]).sqrt();
+    let scaled = DMatrix::from_fn(covariance.nrows(), covariance.ncols(), scaled);
+    let root_trace: f64 = eigenvalues(scaled).iter().map(|&value| value.max(0.0).sqrt()).sum();
+    (2.0 * covariance.trace() - 2.0 * root_trace).max(0.0)
 }
 
 /// [`wasserstein_correlation`] as a share of the whole variance, 0 to 2; 0 where nothing moves.
-pub fn normalized_wasserstein_correlation(covariance: &Matrix) -> f64 {
-    let trace = trace(covariance);
+pub fn normalized_wasserstein_correlation(covariance: &DMatrix<f64>) -> f64 {
+    let trace = covariance.trace();
     if trace > 0.0 { wasserstein_correlation(covariance) / trace } else { 0.0 }
 }
 
-fn trace(matrix: &Matrix) -> f64 {
-    (0..matrix.len()).map(|i| matrix[i][i]).sum()
-}
-
 /// The eigenvalues of a symmetric matrix; NaN where it is not finite.
-fn eigenvalues(matrix: &Matrix) -> Vec<f64> {
-    let n = matrix.len();
-    let values = matrix.iter().flatten();
+fn eigenvalues(matrix: DMatrix<f64>) -> Vec<f64> {
     // nalgebra panics on an empty matrix, and may never end on one that is not finite.
-    if n == 0 || values.clone().any(|value| !value.is_finite()) {
-        return vec![f64::NAN; n];
+    if matrix.is_empty() || matrix.iter().any(|value| !value.is_finite()) {
+        return vec![f64::NAN; matrix.nrows()];
     }
-    DMatrix::from_row_iterator(n, n, values.copied()).symmetric_eigenvalues().iter().copied().collect()
+    matrix.symmetric_eigenvalues().iter().copied().collect()
 }
 
 #[cfg(test)]
@@ -92,14 +75,14 @@ mod tests {
     use super::*;
 
     /// Pairs of latents that go together with correlation rho, each on a scale of its own.
-    fn pairs(rho: f64) -> Matrix {
+    fn pairs(rho: f64) -> DMatrix<f64> {
         let scales = [1.0, 3.0, 0.2, 5.0];
         let entry = |i: usize, j: usize| match (i == j, i / 2 == j / 2) {
             (true, _) => 1.0,
             (_, true) => rho,
             _ => 0.0,
         };
-        (0..4).map(|i| (0..4).map(|j| entry(i, j) * scales[i] * scales[j]).collect()).collect()
+        DMatrix::from_fn(4, 4, |i, j| entry(i, j) * scales[i] * scales[j])
     }
 
     #[test]
@@ -109,7 +92,7 @@ mod tests {
             assert!((found + (1.0 - rho * rho).ln()).abs() < 1e-12, "{rho}: {found}");
         }
         // Two equal variances v: (D^½ΣD^½)^½ has the eigenvalues v·√(1 ± rho).
-        let cov = vec![vec![4.0, 2.0], vec![2.0, 4.0]];
+        let cov = DMatrix::from_row_slice(2, 2, &[4.0, 2.0, 2.0, 4.0]);
         let expected = 16.0 - 8.0 * (1.5f64.sqrt() + 0.5f64.sqrt());
         assert!((wasserstein_correlation(&cov) - expected).abs() < 1e-12);
         assert!((normalized_wasserstein_correlation(&cov) - expected / 8.0).abs() < 1e-12);
@@ -117,14 +100,12 @@ mod tests {
 
     #[test]
     fn still_latents_change_nothing_and_copies_stay_finite() {
-        let mut padded = pairs(0.6);
-        padded.iter_mut().for_each(|row| row.push(0.0));
-        padded.push(vec![0.0; 5]);
+        let padded = pairs(0.6).resize(5, 5, 0.0);
         assert_eq!(total_correlation(&padded), total_correlation(&pairs(0.6)));
         assert!((wasserstein_correlation(&padded) - wasserstein_correlation(&pairs(0.6))).abs() < 1e-12);
-        let copies = total_correlation(&vec![vec![1.0; 2]; 2]);
+        let copies = total_correlation(&DMatrix::repeat(2, 2, 1.0));
         assert!((13.0..14.0).contains(&copies), "{copies}");
-        assert_eq!(normalized_wasserstein_correlation(&vec![vec![0.0; 3]; 3]), 0.0);
+        assert_eq!(normalized_wasserstein_correlation(&DMatrix::zeros(3, 3)), 0.0);
     }
 
     #[test]
@@ -132,9 +113,7 @@ mod tests {
         let data = |codes: &[f32]| Labeled { latents: 2, sizes: vec![], codes: codes.to_vec(), values: vec![] };
         let thrice = covariance(&data(&[1.0, 2.0, 3.0, -1.0, 0.0, 5.0]), &[2, 1, 0]);
         let written = covariance(&data(&[1.0, 2.0, 1.0, 2.0, 3.0, -1.0]), &[1; 3]);
-        for (a, b) in thrice.iter().flatten().zip(written.iter().flatten()) {
-            assert!((a - b).abs() < 1e-12, "{thrice:?} {written:?}");
-        }
-        assert!((written[0][0] - 4.0 / 3.0).abs() < 1e-12 && (written[0][1] + 2.0).abs() < 1e-12);
+        assert!((&thrice - &written).amax() < 1e-12, "{thrice} {written}");
+        assert!((written[(0, 0)] - 4.0 / 3.0).abs() < 1e-12 && (written[(0, 1)] + 2.0).abs() < 1e-12);
     }
 }

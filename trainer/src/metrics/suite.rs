@@ -2,11 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use nalgebra::DMatrix;
+
 use super::{
     beta_vae::{self, BetaVaeScore},
     bootstrap::Bootstrap,
     codes::{Codes, draw_indices, position},
-    covariance::{self, Matrix},
+    covariance,
     dci::Dci,
     explicitness::Explicitness,
     factor_vae::{FactorVaeScore, Protocol},
@@ -245,7 +247,7 @@ fn wasserstein_correlation(sample: &Labeled, bootstrap: &Bootstrap) -> Vec<Measu
 }
 
 /// A name, a score of a covariance matrix, and the greatest that it can be.
-type OfCovariance = (&'static str, fn(&Matrix) -> f64, f64);
+type OfCovariance = (&'static str, fn(&DMatrix<f64>) -> f64, f64);
 
 fn of_covariance(sample: &Labeled, bootstrap: &Bootstrap, scores: &[OfCovariance]) -> Vec<Measured> {
     let all = covariance::covariance(sample, &vec![1; sample.len()]);
