@@ -11,19 +11,15 @@ use unbraid::{
 use super::{
     calibrate::Range,
     lower::{FloatLayer, Kind},
+    pixels::PixelTable,
     table::Table,
 };
-use crate::model::{Activation, ImageShape, PixelOutput, Window};
+use crate::model::{Activation, ImageShape, Window};
 
 /// Most fraction bits of latents: ±8 in steps of 1/4096.
 pub const MEAN_BITS: u8 = 12;
 /// Fraction bits of log-variances: ±128 in steps of 1/256.
 pub const LOG_VAR_BITS: u8 = 8;
-/// Table entries a logit, and logits that the table spans: ±8.
-const LOGIT_STEPS: usize = 128;
-const LOGITS: usize = 16;
-/// Table entries from a black pixel to a white one.
-const PIXEL_STEPS: usize = 255;
 
 /// What a layer's integers stand for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +33,7 @@ pub enum Units {
     /// int16 latents with so many fraction bits, on the way in.
     Latents(u8),
     /// Pixels through a table.
-    Pixels(PixelOutput),
+    Pixels(PixelTable),
 }
 
 impl Units {
@@ -58,6 +54,14 @@ impl Units {
         }
     }
 
+    /// The same for the accumulators of a layer, whose units are at most `unit`.
+    fn for_sums(self, unit: f32) -> Self {
+        match self {
+            Self::Pixels(table) => Self::Pixels(table.for_sums(unit)),
+            other => other,
+        }
+    }
+
     /// The real size of one step of what accumulators are rounded to for output `channel` out of `channels`.
     fn scale(&self, channel: usize, channels: usize) -> f32 {
         let fraction = |bits: u8| 1.0 / f32::from(1_u16 << bits);
@@ -65,8 +69,7 @@ impl Units {
             Self::Activations(range) | Self::Table(Table { before: range, .. }) => range.scale(),
             Self::Code(_) if channel >= channels / 2 => fraction(LOG_VAR_BITS),
             Self::Code(bits) | Self::Latents(bits) => fraction(*bits),
-            Self::Pixels(PixelOutput::Sigmoid) => 1.0 / LOGIT_STEPS as f32,
-            Self::Pixels(PixelOutput::Linear) => 1.0 / PIXEL_STEPS as f32,
+            Self::Pixels(table) => table.step(),
         }
     }
 
@@ -86,7 +89,7 @@ impl Units {
             // Latents are what a decoder starts from, no layer makes them; a code is the same int16.
             Self::Code(_) | Self::Latents(_) => OutputSpec::Code,
             Self::Table(table) => table.spec(),
-            Self::Pixels(output) => OutputSpec::Pixels { table: pixel_table(*output) },
+            Self::Pixels(table) => OutputSpec::Pixels { table: table.entries() },
         }
     }
 }
@@ -132,11 +135,13 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
     let averages = averages.map(|a| (average_inputs(layer, &a.exact), average_inputs(layer, &a.rounded)));
     let mut weights = Vec::with_capacity(channels * layer.rows.first().map_or(0, Vec::len));
     let mut biases = Vec::with_capacity(channels);
-    let mut factors = Vec::with_capacity(channels);
-    for (channel, (row, &bias)) in layer.rows.iter().zip(&layer.bias).enumerate() {
-        let greatest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
-        // A row of zeros still needs a unit.
-        let weight_scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
+    let mut units = Vec::with_capacity(channels);
+    let greatest = |row: &Vec<f32>| row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+    let greatest: Vec<f32> = layer.rows.iter().map(greatest).collect();
+    let all = greatest.iter().copied().fold(0.0, f32::max);
+    for ((row, &bias), greatest) in layer.rows.iter().zip(&layer.bias).zip(greatest) {
+        // A row of zeros still needs a unit, which others need not make room for.
+        let weight_scale = [greatest, all, 127.0].into_iter().find(|&w| w > 0.0).unwrap_or(1.0) / 127.0;
         let rounded: Vec<i8> = row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8).collect();
         let error = averages.as_ref().map_or(0.0, |(exact, inputs)| {
             let weights = rounded.iter().map(|&q| f32::from(q) * weight_scale);
@@ -144,9 +149,12 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
         });
         let unit = input_scale * weight_scale;
         biases.push(((bias + error) / unit).round() as i32);
-        factors.push(f64::from(unit) / f64::from(output.scale(channel, channels)));
+        units.push(unit);
         weights.extend(rounded);
     }
+    let output = output.for_sums(units.iter().copied().fold(0.0, f32::max));
+    let factor = |(channel, &unit): (usize, &f32)| f64::from(unit) / f64::from(output.scale(channel, channels));
+    let factors: Vec<f64> = units.iter().enumerate().map(factor).collect();
     let slope = match layer.activation {
         Activation::LeakyRelu(slope) => Some(f64::from(slope)),
         _ => None,
@@ -166,7 +174,7 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
 }
 
 /// The greatest shift, 1..=62, at which `factor`·2^shift still fits 31 bits.
-fn shift_for(factor: f64) -> u8 {
+pub(super) fn shift_for(factor: f64) -> u8 {
     let fits = |shift: &u8| factor * 2_f64.powi((*shift).into()) < f64::from(i32::MAX);
     (1..=62).rev().find(fits).unwrap_or(1)
 }
@@ -189,26 +197,10 @@ fn expected(weights: impl Iterator<Item = f32>, averages: &[f32]) -> f32 {
     weights.zip(averages.iter().cycle()).map(|(w, average)| w * average).sum()
 }
 
-/// The table of pixels: entry i is that of the decoder's output (i - length/2)·step.
-fn pixel_table(output: PixelOutput) -> Vec<u8> {
-    let (length, steps) = match output {
-        PixelOutput::Sigmoid => (LOGITS * LOGIT_STEPS, LOGIT_STEPS as f64),
-        PixelOutput::Linear => (2 * (PIXEL_STEPS + 1), PIXEL_STEPS as f64),
-    };
-    let pixel = |i: usize| {
-        let value = (i as f64 - (length / 2) as f64) / steps;
-        let share = match output {
-            PixelOutput::Sigmoid => 1.0 / (1.0 + (-value).exp()),
-            PixelOutput::Linear => value.clamp(0.0, 1.0),
-        };
-        (255.0 * share).round() as u8
-    };
-    (0..length).map(pixel).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PixelOutput;
 
     #[test]
     fn latents_have_the_finest_steps_that_hold_them() {
@@ -216,11 +208,28 @@ mod tests {
     }
 
     #[test]
-    fn pixel_tables_are_the_functions_that_they_stand_for() {
-        let sigmoid = pixel_table(PixelOutput::Sigmoid);
-        assert_eq!((sigmoid.len(), sigmoid[0], sigmoid[1024], sigmoid[2047]), (2048, 0, 128, 255));
-        let linear = pixel_table(PixelOutput::Linear);
-        // A step is a pixel's: the table only clamps.
-        assert!((0..256).all(|i| linear[i] == 0 && usize::from(linear[256 + i]) == i));
+    fn a_row_of_zeros_takes_nothing_from_the_others() {
+        let image = |channels| ImageShape { channels, height: 1, width: 1 };
+        let layer = FloatLayer {
+            kind: Kind::Linear,
+            input: image(1),
+            output: image(2),
+            rows: vec![vec![0.0], vec![0.02]],
+            bias: vec![0.5, -0.25],
+            activation: Activation::Identity,
+            index: 0,
+        };
+        let input = Units::Activations(Range { low: 0.0, high: 4.0 });
+        let table = PixelTable::finest(PixelOutput::Sigmoid);
+        let p = quantize_parameters(&layer, input, Units::Pixels(table), None);
+        assert_eq!(p.output, OutputSpec::Pixels { table: table.entries() });
+        let values = p
+            .biases
+            .iter()
+            .zip(&p.multipliers)
+            .map(|(&b, &m)| f64::from(b) * f64::from(m) / 2_f64.powi(p.shift.into()));
+        let error = |(value, bias): (f64, f32)| (value * f64::from(table.step()) - f64::from(bias)).abs();
+        assert!(values.zip(layer.bias).map(error).all(|error| error < 1e-5));
+        assert_eq!(p.weights, [0, 127]);
     }
 }

@@ -1,10 +1,10 @@
 //! f32 to int8: ranges from data ([`calibrate`]), reshapes folded away (`lower`), integers (`integer`), curved activations
-//! as tables (`table`), and what it costs
-//! ([`report`]). The numbers are those of `docs/format.md`.
+//! and pixels as tables (`table`, `pixels`), and what it costs ([`report`]). The numbers are those of `docs/format.md`.
 
 pub mod calibrate;
 mod integer;
 mod lower;
+mod pixels;
 pub mod report;
 mod table;
 
@@ -18,6 +18,7 @@ use self::{
     calibrate::{Calibration, Histogram, Range},
     integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, mean_bits, quantize_layer},
     lower::FloatLayer,
+    pixels::PixelTable,
     table::Table,
 };
 use crate::{
@@ -107,6 +108,7 @@ pub fn quantize(
 
     // Pixel bytes are exact: p/255 in steps of 1/255.
     let pixels = Units::Activations(Range { low: 0.0, high: 1.0 });
+    let pixel_table = Units::Pixels(PixelTable::finest(architecture.output));
     let ImageShape { channels, height, width } = architecture.image;
     let spec = FileSpec {
         image: unbraid::ImageShape { height, width, channels },
@@ -114,8 +116,7 @@ pub fn quantize(
         mean_bits,
         log_var_bits: LOG_VAR_BITS,
         encoder: encoder.map_or(vec![], |net| net.layers(pixels, Units::Code(mean_bits), options)),
-        decoder: decoder
-            .map_or(vec![], |net| net.layers(Units::Latents(mean_bits), Units::Pixels(architecture.output), options)),
+        decoder: decoder.map_or(vec![], |net| net.layers(Units::Latents(mean_bits), pixel_table, options)),
         factors: factors.iter().cloned().map(FactorSpec::from).collect(),
         metadata,
     };
