@@ -138,10 +138,14 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
     let mut units = Vec::with_capacity(channels);
     let greatest = |row: &Vec<f32>| row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
     let greatest: Vec<f32> = layer.rows.iter().map(greatest).collect();
-    let all = greatest.iter().copied().fold(0.0, f32::max);
+    let of_layer = greatest.iter().copied().fold(0.0, f32::max);
     for ((row, &bias), greatest) in layer.rows.iter().zip(&layer.bias).zip(greatest) {
         // A row of zeros still needs a unit, which others need not make room for.
-        let weight_scale = [greatest, all, 127.0].into_iter().find(|&w| w > 0.0).unwrap_or(1.0) / 127.0;
+        let weight_scale = match (greatest > 0.0, of_layer > 0.0) {
+            (true, _) => greatest / 127.0,
+            (false, true) => of_layer / 127.0,
+            (false, false) => 1.0,
+        };
         let rounded: Vec<i8> = row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8).collect();
         let error = averages.as_ref().map_or(0.0, |(exact, inputs)| {
             let weights = rounded.iter().map(|&q| f32::from(q) * weight_scale);
@@ -174,7 +178,7 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
 }
 
 /// The greatest shift, 1..=62, at which `factor`·2^shift still fits 31 bits.
-pub(super) fn shift_for(factor: f64) -> u8 {
+fn shift_for(factor: f64) -> u8 {
     let fits = |shift: &u8| factor * 2_f64.powi((*shift).into()) < f64::from(i32::MAX);
     (1..=62).rev().find(fits).unwrap_or(1)
 }
@@ -205,6 +209,14 @@ mod tests {
     #[test]
     fn latents_have_the_finest_steps_that_hold_them() {
         assert_eq!([0.0, 4.0, 6.3, 6.5, 30.0, 1e9].map(mean_bits), [12, 12, 12, 11, 9, 0]);
+    }
+
+    #[test]
+    fn pixels_are_rounded_to_the_fast_way() {
+        for unit in [1e-9_f32, 0.24 / 128.0, 0.25 / 128.0, 0.26 / 64.0, 0.2] {
+            let table = PixelTable::finest(PixelOutput::Sigmoid).for_sums(unit);
+            assert!(shift_for(f64::from(unit) / f64::from(table.step())) >= 33, "{unit}");
+        }
     }
 
     #[test]

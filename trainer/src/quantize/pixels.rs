@@ -1,6 +1,5 @@
 //! From the decoder's outputs to pixels, by table.
 
-use super::integer::shift_for;
 use crate::model::PixelOutput;
 
 /// Most table entries a logit, and logits that the table spans: ±8.
@@ -8,8 +7,6 @@ const LOGIT_STEPS: u16 = 128;
 const LOGITS: u16 = 16;
 /// Table entries from a black pixel to a white one.
 const PIXEL_STEPS: u16 = 255;
-/// The least shift that devices round by with the upper half of a product alone (`runtime/src/kernels/requantize.rs`).
-const FAST_SHIFT: u8 = 33;
 
 /// A table of pixels, one for each step of the decoder's output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,13 +26,13 @@ impl PixelTable {
         Self { output, steps }
     }
 
-    /// With the finest steps of a sigmoid that are more than four of the sums' `unit`, which are faster to round to.
+    /// With the finest steps of a sigmoid that are more than four of the sums' `unit`: the multiplier's shift is then 33 or more, and
+    /// devices round with the upper half of a product alone (`runtime/src/kernels/requantize.rs`).
     ///
     /// Nothing is lost: that the layer's inputs are rounded shakes its sums by 37 units, 0.29 (a step's share, RMS) times 127 (the
     /// greatest weight). A step of linear output is a pixel, which is coarse enough.
     pub fn for_sums(mut self, unit: f32) -> Self {
-        let is_slow = |table: &Self| shift_for(f64::from(unit) / f64::from(table.step())) < FAST_SHIFT;
-        while self.output == PixelOutput::Sigmoid && self.steps > 1 && is_slow(&self) {
+        while self.output == PixelOutput::Sigmoid && self.steps > 1 && self.step() <= 4.0 * unit {
             self.steps /= 2;
         }
         self
@@ -84,7 +81,7 @@ mod tests {
             [1e-9, 0.24 / 128.0, 0.26 / 128.0, 0.26 / 64.0, 0.26, 1e9].map(|u| steps(PixelOutput::Sigmoid, u));
         assert_eq!(sigmoid, [128, 128, 64, 32, 1, 1]);
         assert_eq!([1e-9, 0.26].map(|unit| steps(PixelOutput::Linear, unit)), [255, 255]);
-        // Every other, every fourth entry: the same pixels at the same outputs.
+        // Every fourth entry: the same pixels at the same outputs.
         let [finest, coarse] =
             [1e-9, 0.26 / 64.0].map(|unit| PixelTable::finest(PixelOutput::Sigmoid).for_sums(unit).entries());
         assert!(finest.iter().step_by(4).eq(&coarse));
