@@ -36,7 +36,10 @@ pub struct Args {
     /// Draws the images.
     #[arg(long, default_value_t = Options::default().seed)]
     seed: u64,
-    /// Leave biases as they are instead of making up for the average error of rounded weights.
+    /// Leave channels as they are instead of moving scale between layers until the channels of an activation reach about as far.
+    #[arg(long)]
+    no_equalization: bool,
+    /// Leave the encoder's last biases as they are instead of taking back what rounding shifts its outputs by on average.
     #[arg(long)]
     no_bias_correction: bool,
     /// The data; the model's own if not given.
@@ -82,6 +85,7 @@ pub fn run(args: Args) -> Result<()> {
         decoder: args.decoder_calibration,
         images: args.images,
         seed: args.seed,
+        equalize: !args.no_equalization,
         correct_bias: !args.no_bias_correction,
     };
     let bytes = quantize::quantize(&model, dataset, &config.factors, quantize::metadata(&config), &options)?;

@@ -45,16 +45,7 @@ impl Units {
         }
     }
 
-    /// The nearest real number that activations can stand for, given what f32 computes.
-    pub fn round(&self, value: f32) -> f32 {
-        match self {
-            Self::Activations(range) => range.round(value),
-            Self::Table(table) => table.round(value),
-            Self::Code(_) | Self::Latents(_) | Self::Pixels(_) => value,
-        }
-    }
-
-    /// The same for the accumulators of a layer, whose units are at most `unit`.
+    /// These units for the accumulators of a layer, whose units are at most `unit`.
     fn for_sums(self, unit: f32) -> Self {
         match self {
             Self::Pixels(table) => Self::Pixels(table.for_sums(unit)),
@@ -100,19 +91,10 @@ pub fn mean_bits(greatest: f32) -> u8 {
     (0..=MEAN_BITS).rev().find(holds).unwrap_or(0)
 }
 
-/// The average of each input of a layer `(H, W, C)` over data.
-#[derive(Debug, Clone)]
-pub struct Averages {
-    /// As f32 computes it.
-    pub exact: Vec<f32>,
-    /// Of the values rounded to the input's integers.
-    pub rounded: Vec<f32>,
-}
-
 /// Rounds `layer` to integers; what has no weights passes its input's integers on.
-pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> LayerSpec {
+pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units) -> LayerSpec {
     let window = |Window { kernel, stride, padding }| writer::Window { kernel, stride, padding: padding.before() };
-    let parameters = || quantize_parameters(layer, input, output, averages);
+    let parameters = || quantize_parameters(layer, input, output);
     let ImageShape { channels, height, width } = layer.output;
     let output = Shape { height, width, channels };
     match layer.kind {
@@ -125,14 +107,9 @@ pub fn quantize_layer(layer: &FloatLayer, input: Units, output: Units, averages:
 }
 
 /// Rounds the weights of `layer` to integers.
-///
-/// With `averages`, what rounding weights and inputs takes from an output on average is put back into its bias (Nagel et al. 2019,
-/// arXiv 1906.04721, section 4.2, where the inputs count as exact). Large areas of one value, such as a black background, are
-/// rounded alike everywhere, and the errors of their many weights would add up.
-fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages: Option<&Averages>) -> Parameters {
+fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units) -> Parameters {
     let channels = layer.rows.len();
     let input_scale = input.scale(0, 1);
-    let averages = averages.map(|a| (average_inputs(layer, &a.exact), average_inputs(layer, &a.rounded)));
     let mut weights = Vec::with_capacity(channels * layer.rows.first().map_or(0, Vec::len));
     let mut biases = Vec::with_capacity(channels);
     let mut units = Vec::with_capacity(channels);
@@ -146,15 +123,10 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
             (false, true) => of_layer / 127.0,
             (false, false) => 1.0,
         };
-        let rounded: Vec<i8> = row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8).collect();
-        let error = averages.as_ref().map_or(0.0, |(exact, inputs)| {
-            let weights = rounded.iter().map(|&q| f32::from(q) * weight_scale);
-            expected(row.iter().copied(), exact) - expected(weights, inputs)
-        });
         let unit = input_scale * weight_scale;
-        biases.push(((bias + error) / unit).round() as i32);
+        biases.push((bias / unit).round() as i32);
         units.push(unit);
-        weights.extend(rounded);
+        weights.extend(row.iter().map(|w| (w / weight_scale).round().clamp(-127.0, 127.0) as i8));
     }
     let output = output.for_sums(units.iter().copied().fold(0.0, f32::max));
     let factor = |(channel, &unit): (usize, &f32)| f64::from(unit) / f64::from(output.scale(channel, channels));
@@ -181,24 +153,6 @@ fn quantize_parameters(layer: &FloatLayer, input: Units, output: Units, averages
 fn shift_for(factor: f64) -> u8 {
     let fits = |shift: &u8| factor * 2_f64.powi((*shift).into()) < f64::from(i32::MAX);
     (1..=62).rev().find(fits).unwrap_or(1)
-}
-
-/// What each weight of a row meets on average, repeating: a window sees every position of its channel, a linear layer's
-/// weight one input alone. An output of a transposed convolution sums over the taps of its phase, 1/stride² of them.
-fn average_inputs(layer: &FloatLayer, means: &[f32]) -> Vec<f32> {
-    let channels = layer.input.channels;
-    let share = match layer.kind {
-        Kind::Linear => return means.to_vec(),
-        Kind::Conv2d(_) | Kind::MaxPool(_) | Kind::UpsampleNearest(_) => 1.0,
-        Kind::ConvTranspose2d(Window { stride, .. }) => 1.0 / (stride[0] * stride[1]) as f32,
-    };
-    let positions = (means.len() / channels) as f32;
-    (0..channels).map(|c| share * means.iter().skip(c).step_by(channels).sum::<f32>() / positions).collect()
-}
-
-/// Σ w·E[x] of an output, for averages that repeat.
-fn expected(weights: impl Iterator<Item = f32>, averages: &[f32]) -> f32 {
-    weights.zip(averages.iter().cycle()).map(|(w, average)| w * average).sum()
 }
 
 #[cfg(test)]
@@ -229,11 +183,12 @@ mod tests {
             rows: vec![vec![0.0], vec![0.02]],
             bias: vec![0.5, -0.25],
             activation: Activation::Identity,
+            divisors: vec![1.0, 1.0],
             index: 0,
         };
         let input = Units::Activations(Range { low: 0.0, high: 4.0 });
         let table = PixelTable::finest(PixelOutput::Sigmoid);
-        let p = quantize_parameters(&layer, input, Units::Pixels(table), None);
+        let p = quantize_parameters(&layer, input, Units::Pixels(table));
         assert_eq!(p.output, OutputSpec::Pixels { table: table.entries() });
         let values = p
             .biases

@@ -33,6 +33,8 @@ pub struct FloatLayer {
     pub rows: Vec<Vec<f32>>,
     pub bias: Vec<f32>,
     pub activation: Activation,
+    /// What the network's values are divided by to be this layer's, for each output channel.
+    pub divisors: Vec<f32>,
     /// The position in the network, to match a trace.
     pub index: usize,
 }
@@ -90,7 +92,8 @@ pub fn lower(network: &Network, input: Shape) -> Result<Vec<FloatLayer>> {
             }
             other => other,
         };
-        lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, index });
+        let divisors = vec![1.0; after.channels];
+        lowered.push(FloatLayer { kind, input: before, output: after, rows, bias, activation, divisors, index });
         before = after;
     }
     match lowered.last() {

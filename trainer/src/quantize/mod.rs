@@ -1,7 +1,10 @@
-//! f32 to int8: ranges from data ([`calibrate`]), reshapes folded away (`lower`), integers (`integer`), curved activations
-//! and pixels as tables (`table`, `pixels`), and what it costs ([`report`]). The numbers are those of `docs/format.md`.
+//! f32 to int8: reshapes folded away (`lower`), ranges from data ([`calibrate`]), channels brought to like ones (`equalize`), integers
+//! (`integer`), curved activations and pixels as tables (`table`, `pixels`), the average error taken out (`correct`), and what it
+//! costs ([`report`]). The numbers are those of `docs/format.md`.
 
 pub mod calibrate;
+mod correct;
+mod equalize;
 mod integer;
 mod lower;
 mod pixels;
@@ -16,7 +19,8 @@ use unbraid::writer::{FactorSpec, FileSpec, LayerSpec};
 
 use self::{
     calibrate::{Calibration, Histogram, Range},
-    integer::{Averages, LOG_VAR_BITS, MEAN_BITS, Units, mean_bits, quantize_layer},
+    correct::correct_outputs,
+    integer::{LOG_VAR_BITS, MEAN_BITS, Units, mean_bits, quantize_layer},
     lower::FloatLayer,
     pixels::PixelTable,
     table::Table,
@@ -41,7 +45,9 @@ pub struct Options {
     pub images: usize,
     /// Draws the images.
     pub seed: u64,
-    /// Whether biases make up for the average error of rounded weights.
+    /// Whether channels of an activation are brought to like ranges.
+    pub equalize: bool,
+    /// Whether the encoder's last biases take back what rounding shifts its outputs by on average.
     pub correct_bias: bool,
 }
 
@@ -52,6 +58,7 @@ impl Default for Options {
             decoder: Calibration::Percentile,
             images: 1024,
             seed: 0,
+            equalize: true,
             correct_bias: true,
         }
     }
@@ -89,19 +96,20 @@ pub fn quantize(
     }
     let encoder = if architecture.has_encoder() {
         let images = calibration_images(model, dataset, options)?;
-        let shape = Shape::Image(architecture.image);
-        Some(Calibrated::of(model.encoder(), shape, &images, options.encoder)?)
+        let (shape, inputs) = (Shape::Image(architecture.image), model.images(&images)?);
+        Some((Calibrated::of(model.encoder(), shape, &inputs, options.encoder, options.equalize)?, images))
     } else {
         None
     };
     let codes: Vec<Vec<f32>> = match &encoder {
-        Some(encoder) => encoder.last.narrow(1, 0, architecture.latents)?.to_vec2()?,
+        Some((encoder, _)) => encoder.last.narrow(1, 0, architecture.latents)?.to_vec2()?,
         None => draw_prior(model, options.images, options.seed),
     };
     let mean_bits = mean_bits(codes.iter().flatten().fold(0.0, |greatest: f32, mean| greatest.max(mean.abs())));
     let decoder = if architecture.has_decoder() {
         let latents = with_turned(model, codes, mean_bits, options.seed)?;
-        Some(Calibrated::of(model.decoder(), Shape::Features(architecture.latents), &latents, options.decoder)?)
+        let shape = Shape::Features(architecture.latents);
+        Some(Calibrated::of(model.decoder(), shape, &latents, options.decoder, options.equalize)?)
     } else {
         None
     };
@@ -110,18 +118,26 @@ pub fn quantize(
     let pixels = Units::Activations(Range { low: 0.0, high: 1.0 });
     let pixel_table = Units::Pixels(PixelTable::finest(architecture.output));
     let ImageShape { channels, height, width } = architecture.image;
-    let spec = FileSpec {
+    let mut spec = FileSpec {
         image: unbraid::ImageShape { height, width, channels },
         latents: architecture.latents,
         mean_bits,
         log_var_bits: LOG_VAR_BITS,
-        encoder: encoder.map_or(vec![], |net| net.layers(pixels, Units::Code(mean_bits), options)),
-        decoder: decoder.map_or(vec![], |net| net.layers(Units::Latents(mean_bits), pixel_table, options)),
+        encoder: encoder.as_ref().map_or(vec![], |(net, _)| net.layers(pixels, Units::Code(mean_bits))),
+        decoder: decoder.map_or(vec![], |net| net.layers(Units::Latents(mean_bits), pixel_table)),
         factors: factors.iter().cloned().map(FactorSpec::from).collect(),
         metadata,
     };
-    unbraid::writer::write(&spec)
-        .map_err(|e| Error::Unsupported(format!("this model does not fit the int8 format: {e}")))
+    if let (Some((encoder, images)), true) = (&encoder, options.correct_bias) {
+        correct_outputs(&mut spec, images, &encoder.last)?;
+    }
+    write(&spec)
+}
+
+/// The bytes of the file.
+fn write(spec: &FileSpec) -> Result<Vec<u8>> {
+    let unfit = |e| Error::Unsupported(format!("this model does not fit the int8 format: {e}"));
+    unbraid::writer::write(spec).map_err(unfit)
 }
 
 impl From<Factor> for FactorSpec {
@@ -131,8 +147,8 @@ impl From<Factor> for FactorSpec {
     }
 }
 
-/// Images, none of them held out, as the encoder takes them.
-fn calibration_images(model: &F32Model, dataset: Option<&dyn Dataset>, options: &Options) -> Result<Tensor> {
+/// Images, none of them held out, `(N, H, W, C)`.
+fn calibration_images(model: &F32Model, dataset: Option<&dyn Dataset>, options: &Options) -> Result<Vec<u8>> {
     let image = model.image();
     let dataset = dataset.ok_or_else(|| Error::setting("dataset", "none", "images, to quantize an encoder with"))?;
     if dataset.image() != image {
@@ -144,7 +160,7 @@ fn calibration_images(model: &F32Model, dataset: Option<&dyn Dataset>, options: 
         let expected = format!("at most {}, all that {} has for it", indices.len(), dataset.name());
         return Err(Error::setting("images", options.images, &expected));
     }
-    model.images(&dataset.batch(&indices)?)
+    dataset.batch(&indices)
 }
 
 /// Latents of images that nobody has seen, from N(0, I).
@@ -170,69 +186,69 @@ fn with_turned(model: &F32Model, codes: Vec<Vec<f32>>, mean_bits: u8, seed: u64)
 /// A network with what its activations did on the calibration data.
 struct Calibrated {
     layers: Vec<FloatLayer>,
-    /// For each layer what its outputs become as int8, and their averages.
-    activations: Vec<(Units, Averages)>,
-    /// The averages of the network's inputs, which are exact.
-    input: Averages,
+    /// For each layer what its outputs become as int8.
+    units: Vec<Units>,
     /// The network's outputs, `(N, …)`.
     last: Tensor,
 }
 
-/// Inputs that go through a network together.
-const BATCH: usize = 64;
-
 impl Calibrated {
-    fn of(network: &Network, input_shape: Shape, inputs: &Tensor, calibration: Calibration) -> Result<Self> {
-        let layers = lower::lower(network, input_shape)?;
-        let n = inputs.dim(0)?;
-        let batches = (0..n).step_by(BATCH).map(|start| inputs.narrow(0, start, BATCH.min(n - start)));
-        let batches = batches.collect::<candle_core::Result<Vec<_>>>()?;
-
-        // The span of the values first, then how often each occurs.
-        let mut spans = vec![(0.0_f32, 0.0_f32); layers.len()];
+    fn of(
+        network: &Network,
+        input_shape: Shape,
+        inputs: &Tensor,
+        calibration: Calibration,
+        equalize: bool,
+    ) -> Result<Self> {
+        let mut layers = lower::lower(network, input_shape)?;
+        let batches = batches(inputs)?;
+        // The span of each channel's values first, then how often each value occurs.
+        let mut spans: Vec<_> = layers.iter().map(|layer| vec![(0.0_f32, 0.0_f32); layer.output.channels]).collect();
         let mut last = Vec::new();
         for batch in &batches {
             let outputs = network.trace(batch)?;
-            for (span, layer) in spans.iter_mut().zip(&layers) {
-                let values = outputs[layer.index].flatten_all()?.to_vec1::<f32>()?;
-                finite(&values, |_| format!("an output of layer {}.{}", network.name(), layer.index))?;
-                *span = values.iter().fold(*span, |(low, high), &v| (low.min(v), high.max(v)));
-            }
             last.extend(outputs.last().cloned());
+            for ((spans, layer), output) in
+                spans.iter_mut().zip(&layers).zip(channels_last(network, &layers, &outputs)?)
+            {
+                let values = output.flatten_all()?.to_vec1::<f32>()?;
+                finite(&values, |_| format!("an output of layer {}.{}", network.name(), layer.index))?;
+                for pixel in values.chunks(spans.len()) {
+                    spans.iter_mut().zip(pixel).for_each(|((low, high), &v)| (*low, *high) = (low.min(v), high.max(v)));
+                }
+            }
         }
-        let mut histograms: Vec<_> = spans.iter().map(|&(low, high)| Histogram::new(low, high)).collect();
+        if equalize {
+            let reach = |spans: &Vec<(f32, f32)>| spans.iter().map(|&(low, high)| high.max(-low)).collect();
+            equalize::equalize(&mut layers, &spans.iter().map(reach).collect::<Vec<_>>());
+        }
+        let empty = |(layer, spans): (&FloatLayer, &Vec<(f32, f32)>)| {
+            let divided = spans.iter().zip(&layer.divisors).map(|((low, high), s)| (low / s, high / s));
+            let (low, high) = divided.fold((0.0_f32, 0.0_f32), |(l, h), (low, high)| (l.min(low), h.max(high)));
+            Histogram::new(low, high)
+        };
+        let mut histograms: Vec<_> = layers.iter().zip(&spans).map(empty).collect();
         for batch in &batches {
-            for (histogram, output) in histograms.iter_mut().zip(channels_last(network, &layers, batch)?) {
+            let outputs = channels_last(network, &layers, &network.trace(batch)?)?;
+            for (histogram, output) in histograms.iter_mut().zip(outputs) {
                 histogram.add(&output.flatten_all()?.to_vec1::<f32>()?);
             }
         }
-        let start = |(layer, histogram): (&FloatLayer, &Histogram)| {
-            let zeros = vec![0.0; layer.output.size()];
-            let units = if Table::is_needed(layer.activation) {
+        let units = |(layer, histogram): (&FloatLayer, &Histogram)| {
+            if Table::is_needed(layer.activation) {
                 Units::Table(Table::of(layer.activation, histogram, calibration))
             } else {
                 Units::Activations(histogram.range(calibration))
-            };
-            (units, Averages { exact: zeros.clone(), rounded: zeros })
-        };
-        let mut activations: Vec<_> = layers.iter().zip(&histograms).map(start).collect();
-        for batch in &batches {
-            for ((units, averages), output) in activations.iter_mut().zip(channels_last(network, &layers, batch)?) {
-                add_average(&mut averages.exact, &output, |v| v, n)?;
-                add_average(&mut averages.rounded, &output, |v| units.round(v), n)?;
             }
-        }
-        let mut exact = vec![0.0; layers.first().map_or(0, |layer| layer.input.size())];
-        add_average(&mut exact, inputs, |v| v, n)?;
-        let input = Averages { rounded: exact.clone(), exact };
-        Ok(Self { layers, activations, input, last: Tensor::cat(&last, 0)? })
+        };
+        let units = layers.iter().zip(&histograms).map(units).collect();
+        Ok(Self { layers, units, last: Tensor::cat(&last, 0)? })
     }
 
     /// The integer layers, for input and output in the given units.
-    fn layers(&self, mut input: Units, output: Units, options: &Options) -> Vec<LayerSpec> {
-        let mut averages = &self.input;
+    fn layers(&self, mut input: Units, output: Units) -> Vec<LayerSpec> {
         let mut specs = Vec::with_capacity(self.layers.len());
-        for (i, (layer, (units, output_averages))) in self.layers.iter().zip(&self.activations).enumerate() {
+        for (i, (layer, units)) in self.layers.iter().zip(&self.units).enumerate() {
             let last = i + 1 == self.layers.len();
             let next = match (last, layer.has_weights()) {
                 (true, _) => output,
@@ -240,28 +256,30 @@ impl Calibrated {
                 // Pooling and upsampling only choose among their inputs.
                 (false, false) => input,
             };
-            specs.push(quantize_layer(layer, input, next, options.correct_bias.then_some(averages)));
-            (input, averages) = (next.behind(), output_averages);
+            specs.push(quantize_layer(layer, input, next));
+            input = next.behind();
         }
         specs
     }
 }
 
-/// What each of `layers` makes of `batch`, in the device's order.
-fn channels_last(network: &Network, layers: &[FloatLayer], batch: &Tensor) -> Result<Vec<Tensor>> {
-    let outputs = network.trace(batch)?;
+/// Inputs that go through a network together.
+const BATCH: usize = 64;
+
+/// `(N, …)` in parts of at most [`BATCH`].
+fn batches(inputs: &Tensor) -> Result<Vec<Tensor>> {
+    let n = inputs.dim(0)?;
+    let parts = (0..n).step_by(BATCH).map(|start| inputs.narrow(0, start, BATCH.min(n - start)));
+    Ok(parts.collect::<candle_core::Result<_>>()?)
+}
+
+/// A trace's outputs of `layers`, in the device's order and divided as its layers are.
+fn channels_last(network: &Network, layers: &[FloatLayer], outputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let of_layer = |layer: &FloatLayer| {
         // Behind an Unflatten the same values are in (H, W, C) order.
         let reshaped = matches!(network.layers().get(layer.index + 1), Some(Layer::Unflatten { .. }));
-        outputs[layer.index + usize::from(reshaped)].clone()
+        let output = &outputs[layer.index + usize::from(reshaped)];
+        Ok(output.broadcast_div(&Tensor::new(layer.divisors.as_slice(), output.device())?)?)
     };
-    Ok(layers.iter().map(of_layer).collect())
-}
-
-/// Adds a batch's share of the average of `f` of each value over `n` to `mean`.
-fn add_average(mean: &mut [f32], batch: &Tensor, f: impl Fn(f32) -> f32, n: usize) -> Result<()> {
-    for row in batch.flatten_from(1)?.to_vec2::<f32>()? {
-        mean.iter_mut().zip(row).for_each(|(m, v)| *m += f(v) / n as f32);
-    }
-    Ok(())
+    layers.iter().map(of_layer).collect()
 }
