@@ -57,26 +57,13 @@ mod tests {
     };
     use crate::{
         data,
-        model::{Activation, Architecture, F32Model, ImageShape, Layer, PixelOutput, Window},
+        model::{Architecture, F32Model},
         nn::Init,
     };
 
     #[test]
     fn averages_over_the_calibration_data_become_those_of_f32() {
-        let relu = Activation::Relu;
-        let architecture = Architecture {
-            name: "tiny".into(),
-            image: ImageShape { channels: 1, height: 64, width: 64 },
-            latents: 3,
-            encoder: vec![
-                Layer::conv2d(1, 4, Window::square(4, 4, 0), relu),
-                Layer::conv2d(4, 4, Window::square(4, 4, 0), relu),
-                Layer::Flatten,
-                Layer::Linear { in_features: 64, out_features: 6, activation: Activation::Identity },
-            ],
-            decoder: vec![],
-            output: PixelOutput::Sigmoid,
-        };
+        let architecture = Architecture::preset("factor-vae-64", 3).unwrap();
         let model = F32Model::untrained(architecture, Init::He, 2, &Device::Cpu).unwrap();
         let sprites = data::open("sprites").unwrap();
         let options = Options { images: 100, ..Options::default() };
