@@ -33,8 +33,10 @@ pub fn correct_outputs(spec: &mut FileSpec, images: &[u8], outputs: &Tensor) -> 
     for (((bias, &multiplier), bits), (expected, found)) in channels.zip(bits).zip(expected.iter().zip(found)) {
         let steps = (expected - found) * 2_f64.powi(bits.into());
         let units = steps * 2_f64.powi(parameters.shift.into()) / f64::from(multiplier);
-        // A float cast saturates, and makes 0 of what a multiplier of 0 leaves.
-        *bias = bias.saturating_add(units.round() as i32);
+        // A multiplier of 0 leaves 0 of any sum.
+        if units.is_finite() {
+            *bias = bias.saturating_add(units.round() as i32);
+        }
     }
     Ok(())
 }
