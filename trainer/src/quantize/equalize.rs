@@ -21,7 +21,8 @@ pub fn equalize(layers: &mut [FloatLayer], reaches: &[Vec<f32>]) {
         let behind = (first + 1..layers.len()).find(|&i| layers[i].has_weights());
         let (Some(second), true) = (behind, is_scalable(&layers[first])) else { continue };
         let divisors = balance(&reaches[first], &columns(&layers[second]));
-        for (row, bias, s) in outputs(&mut layers[first], &divisors) {
+        let FloatLayer { rows, bias, .. } = &mut layers[first];
+        for ((row, bias), s) in rows.iter_mut().zip(bias).zip(divisors.iter().cycle()) {
             row.iter_mut().for_each(|w| *w /= s);
             *bias /= s;
         }
@@ -59,15 +60,6 @@ fn balance(reach: &[f32], columns: &[f32]) -> Vec<f32> {
     }
     let s = |(x, w): (&f32, &f32)| (x.max(far * LEAST_SHARE) / w.max(heavy * LEAST_SHARE)).sqrt();
     reach.iter().zip(columns).map(s).collect()
-}
-
-/// Row, bias and divisor of each output.
-fn outputs<'a>(
-    layer: &'a mut FloatLayer,
-    divisors: &'a [f32],
-) -> impl Iterator<Item = (&'a mut Vec<f32>, &'a mut f32, f32)> {
-    let pairs = layer.rows.iter_mut().zip(&mut layer.bias);
-    pairs.zip(divisors.iter().cycle()).map(|((row, bias), s)| (row, bias, *s))
 }
 
 #[cfg(test)]
